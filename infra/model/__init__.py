@@ -1,0 +1,1 @@
+"""Pydantic models of a site: the facts of a province and of its data centre."""

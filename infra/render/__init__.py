@@ -1,0 +1,1 @@
+"""Pure renderers from models to text."""

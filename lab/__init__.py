@@ -1,0 +1,1 @@
+"""The machine-sized data centre: toolchain, system containers, simulators of outside systems."""

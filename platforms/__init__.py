@@ -1,0 +1,1 @@
+"""The shared platforms: one folder each, with its facts, component and image."""

@@ -1,0 +1,1 @@
+"""Pulumi programs: one module per layer, dispatched on the stack name by `__main__`."""
