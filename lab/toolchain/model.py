@@ -22,15 +22,20 @@ from infra.model.base import Model
 
 
 class Download(Model):
-    """One file of the official release. `{version}` in URLs is replaced."""
+    """One file of the official release. `{version}` is replaced in URLs and members of archives."""
 
     url: str
     checksum_url: str | None = Field(None, description="the publisher's checksum file")
-    signature_url: str | None = Field(None, description="the publisher's detached signature, where there is one")
-    sha256: str | None = Field(None, description="pinned once seen; wins over checksum_url", pattern=r"^[0-9a-f]{64}$")
+    signature_url: str | None = Field(
+        None, description="the publisher's detached signature, where there is one"
+    )
+    sha256: str | None = Field(
+        None, description="pinned once seen; wins over checksum_url", pattern=r"^[0-9a-f]{64}$"
+    )
     unpack: dict[str, str] = Field(
         default_factory=dict,
-        description="member of the archive -> path in the artifact; empty: `to` names the file itself",
+        description="member of the archive -> path in the artifact, both with a slash at the end for a folder; "
+        "empty: `to` names the file itself",
     )
     to: str | None = Field(None, description="path in the artifact for a plain file")
 
@@ -49,28 +54,45 @@ class Official(Model):
     image: OfficialImage | None = None
 
 
+class Embed(Model):
+    """A JSON document of a Go module that the main package of our own embeds at build time."""
+
+    source: str = Field(description="`<module path as required in go.mod>/<path>`")
+    set: dict[str, str] = Field(default_factory=dict, description="top-level values; {version} is replaced")
+
+
 class GoBuild(Model):
     """Go packages built in a module folder `lab/toolchain/<module>/` that holds go.mod and go.sum."""
 
     kind: Literal["go"]
     module: str
-    packages: dict[str, str] = Field(description="name in bin/ -> Go package")
+    packages: dict[str, str] = Field(
+        description="name in bin/, or path in the artifact when it has a slash -> Go package; {version} is replaced"
+    )
     tags: list[str] = Field(default_factory=list)
-    stamp: dict[str, str] = Field(default_factory=dict, description="linker -X variables; {version} is replaced")
+    stamp: dict[str, str] = Field(
+        default_factory=dict, description="linker -X variables; {version} is replaced"
+    )
     extra: dict[str, str] = Field(
         default_factory=dict,
         description="files taken from modules: path in the artifact -> `<module>@<version>/<path>` or "
         "`<module path as required in go.mod>/<path>`; mode 0755 when under bin/",
     )
+    embed: dict[str, Embed] = Field(
+        default_factory=dict, description="file beside go.mod that is generated -> source"
+    )
 
 
 class PypiBuild(Model):
-    """Files of wheels, pinned by hash in `lab/toolchain/<lock>`."""
+    """Files of a wheel, pinned by hash."""
 
     kind: Literal["pypi"]
     requirement: str = Field(description="name==version")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the wheel")
-    files: dict[str, str] = Field(description="path in the artifact -> path (glob allowed) in the wheel")
+    files: dict[str, str] = Field(
+        description="path in the artifact -> path (glob allowed) in the wheel; a path with a slash at its end "
+        "receives everything that the glob matches, with the folders below the glob's fixed part"
+    )
 
 
 class MavenBuild(Model):
@@ -78,6 +100,7 @@ class MavenBuild(Model):
 
     kind: Literal["maven"]
     coordinates: str = Field(description="group:artifact:version:packaging")
+    to: str = Field(description="path in the artifact")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -86,9 +109,16 @@ class DebianBuild(Model):
 
     kind: Literal["debian"]
     suite: str = "bookworm"
+    variant: Literal["minbase", "extract"] = Field(
+        "minbase", description="extract: only the files of the named packages, nothing installed or configured"
+    )
     packages: list[str]
-    hooks: list[str] = Field(default_factory=list, description="mmdebstrap --customize-hook commands; $1 is the root")
-    drop: list[str] = Field(default_factory=list, description="paths left out of the tar (docs, caches, locales)")
+    hooks: list[str] = Field(
+        default_factory=list, description="mmdebstrap hook commands run at the end; $1 is the root"
+    )
+    drop: list[str] = Field(
+        default_factory=list, description="paths left out of the tar (docs, caches, locales)"
+    )
 
 
 class ImageBuild(Model):
@@ -99,9 +129,12 @@ class ImageBuild(Model):
     base: str | None = Field(None, description="rootfs tool whose tar is the first layer; none: from scratch")
     files: dict[str, str] = Field(
         default_factory=dict,
-        description="path in the image -> `<tool>:<path in its artifact>`, `text:<content>`, `dir:` or `link:<target>`",
+        description="path in the image -> `<tool>:<path in its artifact>`, `text:<content>` (executable when it "
+        "begins with #!), `dir:[octal mode]` or `link:<target>`",
     )
-    unzip: dict[str, str] = Field(default_factory=dict, description="folder in the image -> `<tool>:<zip>`; top folder stripped")
+    unzip: dict[str, str] = Field(
+        default_factory=dict, description="folder in the image -> `<tool>:<zip>`; top folder stripped"
+    )
     run: list[str] = Field(
         default_factory=list,
         description="commands run in a chroot of the composed root (network off); what they change becomes a layer",
@@ -111,21 +144,39 @@ class ImageBuild(Model):
     env: dict[str, str] = Field(default_factory=dict)
     user: str = "65532:65532"
     workdir: str = "/"
-    owner: dict[str, str] = Field(default_factory=dict, description="path prefix -> uid:gid of files below it")
+    owner: dict[str, str] = Field(
+        default_factory=dict, description="path prefix -> uid:gid of files below it"
+    )
+    capabilities: dict[str, Literal["cap_net_bind_service"]] = Field(
+        default_factory=dict, description="path of a program -> what it may do when not started as root"
+    )
 
 
 class ManifestBuild(Model):
-    """Kubernetes objects from files of Go modules, or a chart of one rendered by helm."""
+    """Kubernetes objects of a Go module: its files, a kustomization built by kubectl, or a chart rendered by helm.
+
+    Of several, the objects come in this order: files, kustomization, chart.
+    """
 
     kind: Literal["manifest"]
     module: str = Field(description="folder below lab/toolchain/ whose go.mod requires the source module")
     source: str = Field(description="Go module path that carries the files")
     files: list[str] = Field(default_factory=list, description="globs below the module's folder, in order")
-    chart: str | None = Field(None, description="folder of a chart below the module's folder")
+    kustomization: str | None = Field(None, description="folder below the module's folder; needs tool kubernetes")
+    chart: str | None = Field(None, description="folder of a chart below the module's folder; needs tool helm")
+    into_chart: dict[str, str] = Field(
+        default_factory=dict,
+        description="path in the chart -> glob below the module's folder: files the publisher adds when packing "
+        "(a path with a slash at its end is a folder)",
+    )
     release: str | None = None
     namespace: str | None = None
     values: dict[str, object] = Field(default_factory=dict)
-    replace: dict[str, str] = Field(default_factory=dict, description="text -> replacement, applied before parsing")
+    replace: dict[str, str] = Field(
+        default_factory=dict,
+        description="text -> replacement, in files and charts before they are used and in the result of kustomize; "
+        "{version} is replaced; each text must occur",
+    )
 
 
 class LocalBuild(Model):
@@ -154,5 +205,6 @@ class Tool(Model):
     host: bool = Field(False, description="its binaries are put on PATH by `tinh env`")
     needs: list[str] = Field(default_factory=list, description="tools whose artifacts the build reads")
     minutes: float = Field(1.0, description="measured cold build time on 2 cores; start of the estimate")
+    memory: float = Field(1.0, description="GiB at the peak of the build; jobs that do not fit together wait")
     official: Official | None = None
     build: Build

@@ -1,0 +1,1 @@
+"""Front door: addresses, gateway, names, DNS."""

@@ -1,0 +1,1 @@
+"""What every workload gets: namespaces, network policies, admission."""

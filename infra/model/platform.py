@@ -1,0 +1,147 @@
+"""The facts of a shared platform: `platforms/<id>/platform.yaml`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, HttpUrl, model_validator
+
+from infra import paths
+from infra.errors import TinhError
+from infra.model.base import Model, read_yaml, validate
+from infra.model.site import Site, SiteKind, Text
+
+#: Where the folders of the platforms are.
+PLATFORMS = paths.REPO / "platforms"
+
+Zone = Literal["internal", "border", "dmz", "internal_servers", "wireless", "database_servers", "management"]
+"""The seven zones of Circular 12/2022/TT-BTTTT, annex III, II.1.a."""
+
+Quantity = Field(pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")
+
+
+class Seen(StrEnum):
+    """How well a source was seen."""
+
+    TEXT = "P"  # the article was read
+    HEAD = "H"  # only the head of the document
+    SECOND_HAND = "S"
+    WEAK = "S-low"
+    OWN = "D"  # a design choice of ours, required by nobody
+
+
+class Basis(Model):
+    """A legal text that the platform rests on."""
+
+    text: str = Field(description="number of the text")
+    clause: str = ""
+    says: Text
+    seen: Seen
+    in_force: bool = Field(description="false: kept as a trace of the project's wording")
+
+
+class Owner(Model):
+    """The agency that owns the platform."""
+
+    code: str = Field(pattern=r"^[a-z0-9]{1,16}$")
+    name: Text
+
+
+class DataStore(Model):
+    """Data of the platform that must survive."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    engine: Literal["postgresql"]
+    image: str = Field(pattern=r"^\S+:\S+$")
+    holds: Text
+
+
+class Recovery(Model):
+    """Recovery targets, in minutes."""
+
+    point: int = Field(ge=0, description="data of at most this much time may be lost")
+    time: int = Field(gt=0, description="the platform works again after at most this much time")
+
+
+class Sizing(Model):
+    """How large the platform is on one kind of site."""
+
+    replicas: int = Field(ge=1, le=16)
+    memory: str = Quantity
+    instances: int = Field(ge=1, le=5, description="PostgreSQL instances")
+    storage: str = Quantity
+    database_memory: str = Quantity
+
+
+class Link(Model):
+    """A page about the platform."""
+
+    title: Text
+    url: HttpUrl
+
+
+class Platform(Model):
+    """One shared platform."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9]{1,15}$")
+    name: Text
+    basis: list[Basis] = Field(min_length=1)
+    owner: Owner
+    provider: Literal["province", "national"]
+    security_level: int = Field(ge=1, le=5, description="level of information system security")
+    zone: Zone
+    data: list[DataStore]
+    recovery: Recovery
+    public_names: list[str] = Field(min_length=1, description="labels below the site's zone")
+    image: str = Field(pattern=r"^\S+:\S+$")
+    sizing: dict[SiteKind, Sizing]
+    links: list[Link] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not any(basis.in_force for basis in self.basis):
+            raise ValueError("no text of the basis is in force")
+        missing = [kind.value for kind in SiteKind if kind not in self.sizing]
+        if missing:
+            raise ValueError(f"sizing lacks {', '.join(missing)}")
+        return self
+
+
+def load_platform(name: str, *, root: Path = PLATFORMS) -> Platform:
+    """Load the facts of one platform.
+
+    Raises:
+        TinhError: unknown platform, or malformed facts (file, path and value are named).
+    """
+    file = root / name / "platform.yaml"
+    known = sorted(path.parent.name for path in root.glob("*/platform.yaml"))
+    if name not in known:
+        raise TinhError(
+            f"unknown platform {name!r}", where=str(root), fix=f"use one of: {', '.join(known) or '(none)'}"
+        )
+    platform = validate(Platform, read_yaml(file), file)
+    if platform.id != name:
+        raise TinhError(f"the facts say id {platform.id!r}", where=f"{file}: id", fix=f"write id: {name}")
+    return platform
+
+
+def load_platforms(site: Site, *, root: Path = PLATFORMS) -> list[Platform]:
+    """Load the platforms that are switched on at a site and run in the province.
+
+    Raises:
+        TinhError: when one is unknown or malformed, or two publish the same name.
+    """
+    platforms = [load_platform(name, root=root) for name in site.platforms]
+    owners: dict[str, str] = {}
+    for platform in platforms:
+        for label in platform.public_names:
+            if label in owners:
+                raise TinhError(
+                    f"{site.public_name(label)} is published by {owners[label]} and by {platform.id}",
+                    where=str(root / platform.id / "platform.yaml"),
+                    fix="choose another label in public_names",
+                )
+            owners[label] = platform.id
+    return [platform for platform in platforms if platform.provider == "province"]

@@ -1,0 +1,3 @@
+module tinh.local/toolchain/pause
+
+go 1.26
