@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from infra.errors import Exit, TinhError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: command -> (module, one-line help). The module is imported only when its command runs;
 #: it holds a click command in a variable named `command`.
@@ -26,7 +31,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
+    """A group that knows its commands' names and short helps, and imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names."""
@@ -34,18 +39,24 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command; for the group's own help only a stand-in with the short help."""
+        """Import and return one command; None when there is none of that name."""
+        del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, short_help = COMMANDS[cmd_name]
-        if ctx.resilient_parsing or not ctx.protected_args and ctx.invoked_subcommand is None and _is_help(ctx):
-            return click.Command(cmd_name, short_help=short_help)
-        return importlib.import_module(module).command
+        return importlib.import_module(COMMANDS[cmd_name][0]).command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
 
-def _is_help(ctx: click.Context) -> bool:
-    """Tell whether the group itself is printing its help."""
-    return not any(arg in COMMANDS for arg in sys.argv[1:2]) and ctx.parent is None
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete command names without importing them, and the group's own options as click does."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(n, help=s) for n, (_, s) in COMMANDS.items() if n.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,11 +66,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line and map errors to documented exit codes."""
+    """Run the command line and map errors to documented exit codes; TINH_DEBUG=1 shows tracebacks."""
     try:
-        code = group(standalone_mode=False)
+        code = group(prog_name="tinh", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except TinhError as error:
+        _debug()
         click.echo(f"error: {error}", err=True)
         sys.exit(int(error.code))
     except click.ClickException as error:
@@ -71,6 +83,31 @@ def main() -> None:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader is gone; keep the interpreter quiet
         sys.exit(0)
+    except Exception as error:  # the last resort: whatever gets here is a defect
+        _debug()
+        click.echo(f"defect in tinh: {type(error).__name__}: {error}\n  log:   {_record_defect()}", err=True)
+        sys.exit(int(Exit.DEFECT))
+
+
+def _debug() -> None:
+    if os.environ.get("TINH_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+
+
+def _record_defect() -> Path:
+    """Write the traceback of the current exception to a file of its own and return its path."""
+    import tempfile
+    import traceback
+
+    from infra import paths
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="defect-", suffix=".log", dir=paths.cache(), delete=False
+    ) as file:
+        file.write(f"{' '.join(sys.argv[:2])}\n{traceback.format_exc()}")
+    return Path(file.name)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ A builder has the signature::
 
     def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
 
-`needs` maps the tools of `Tool.needs` (and of the builder's own toolchain, such as `go`) to their artifact folders.
-The builder writes the artifact into the empty folder `out` and its output into `log`, starts commands through
-`lab.toolchain.process.run` (so that Ctrl-C ends them), and raises `ToolError` or another `TinhError`.
+`needs` maps the tools of `Tool.needs` (and of the builder's own toolchain, such as `go`) to their artifact
+folders. The builder writes the artifact into the empty folder `out` and its output into `log`, starts
+commands through `lab.toolchain.process.run` (so that Ctrl-C ends them), and raises `ToolError` or another
+`TinhError`.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class Catalogue:
     def select(self, names_or_stage: str | Iterable[str]) -> list[str]:
         """Return names of tools: those named, or those of a stage and of all stages before it.
 
-        A stage stands for what is used by itself: tools that only serve to build others come by their `needs`,
-        so that nothing is compiled for an image that is downloaded.
+        A stage stands for what is used by itself: tools that only serve to build others come by their
+        `needs`, so that nothing is compiled for an image that is downloaded.
 
         Raises:
             TinhError: when a name is neither a stage nor a tool.
@@ -130,8 +130,8 @@ def load(root: Path = HERE) -> Catalogue:
     """Read and check the catalogue of a folder.
 
     Raises:
-        TinhError: when a file is not as the model says, a name is there twice, a need is unknown or goes round
-            in a circle, files of a build are missing, or an official download could not be checked.
+        TinhError: when a file is not as the model says, a name is there twice, a need is unknown or goes
+            round in a circle, files of a build are missing, or an official download could not be checked.
     """
     tools: dict[str, Tool] = {}
     origin: dict[str, Path] = {}

@@ -14,7 +14,7 @@ from lab.toolchain import process, scheduler
 from lab.toolchain.builders import BUILDERS, DOWNLOAD, PULL
 from lab.toolchain.catalogue import SOURCES, STAGES, Catalogue, Source, image_ref, load
 from lab.toolchain.go import machine_go
-from lab.toolchain.model import GoBuild, ImageBuild, Tool
+from lab.toolchain.model import GoBuild, Tool
 from lab.toolchain.progress import Board
 from lab.toolchain.sources import choose
 from lab.toolchain.store import Evidence, Store, disk_full
@@ -61,9 +61,12 @@ class Engine:
         return [folder for key in keys if (folder := self.store.folder(name, key)).is_dir()]
 
     def garbage(self, *, caches: bool) -> list[Path]:
-        """Return what can be removed: old artifacts, leftovers of dead builds, downloads and, if asked, Go's caches.
+        """Return what can be removed: old artifacts, leftovers of dead builds, downloads, Go's caches.
 
         Nothing that a build of now needs is in it: while one runs, Go's caches and downloads stay.
+
+        Args:
+            caches: with Go's build and module caches.
         """
         wanted = {folder for tool in self.catalogue for folder in self.folders(tool.name)}
         old = [folder for folder in self.store.artifacts() if folder not in wanted]
@@ -80,7 +83,8 @@ class Engine:
         def visit(name: str, *, needed: bool) -> None:
             if name in found:
                 return
-            # What a build reads must come from the same source, or the keys would not tell what is in the artifact.
+            # What a build reads must come from the same source, or the keys would not tell
+            # what is in the artifact.
             here = self._exact(name, source) if needed else self.present(name)
             if here is None:
                 found[name] = None
@@ -211,12 +215,13 @@ class Engine:
 
 
 def jobs(engine: Engine, names: list[str], source: Source) -> list[scheduler.Job]:
-    """Return the jobs that make tools: by stage, those that others of the run need first, then the longest."""
+    """Return the jobs that make tools: by stage, then what begins the longest chain of needs."""
     catalogue, wanted = engine.catalogue, set(names)
     needs = {name: frozenset(engine.needs(name, source)) & wanted for name in names}
     stage = {name: STAGES.index(catalogue[name].stage) for name in names}
     chain = {name: catalogue[name].minutes for name in names}
-    # What a tool of an early stage needs is of that stage too, and a long chain must begin early. The needs have no
+    # What a tool of an early stage needs is of that stage too, and a long chain must begin early.
+    # The needs have no
     # circles, so after as many rounds as there are tools nothing changes any more.
     for _ in names:
         for name in names:

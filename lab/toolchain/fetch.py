@@ -14,12 +14,13 @@ import shutil
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, TextIO, TypeVar
 from urllib.parse import urlparse
 
 import requests
+import urllib3
 
 from infra import paths
 from infra.errors import IntegrityError, ToolError
@@ -115,7 +116,7 @@ def remember(store: Store, url: str, sha256: str) -> None:
             raise IntegrityError(
                 f"{url} had sha256 {seen[url]} before, now it has {sha256}",
                 where=str(file),
-                fix="a release file must never change: ask the publisher; remove the line only when you trust the new one",
+                fix="a release file must never change: ask the publisher, then remove the line or keep away",
             )
         write_atomically(file, json.dumps(seen, indent=1, sort_keys=True))
 
@@ -157,12 +158,7 @@ def _retry(url: str, once: Callable[[], T]) -> T:
             raise process.Stopped
         try:
             return once()
-        except (
-            _Again,
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
+        except (_Again, requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             problem = error
     raise ToolError(
         f"no download after {ATTEMPTS} attempts: {problem}",
@@ -194,15 +190,23 @@ def _save(url: str, part: Path) -> None:
     """Fetch into `part`, from where it ends when the server can do that."""
     have = part.stat().st_size if part.exists() else 0
     with _request(url, have) as response:
-        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        place = response.headers.get("Content-Range", "")
+        if (
+            response.status_code == requests.codes.requested_range_not_satisfiable
+            and place == f"bytes */{have}"
+        ):
+            return  # all of it was there already
+        resumed = place.startswith(f"bytes {have}-")
         if response.status_code == requests.codes.requested_range_not_satisfiable or (
             response.status_code == requests.codes.partial_content and not resumed
         ):
-            # It ended at the last byte, or the server's file is another one now: the checksum will tell; start anew.
+            # It ended at the last byte, or the server's file is another one now: the
+            # checksum will tell; start anew.
             part.unlink()
             raise _Again("the server refuses the rest of the file")
         with part.open("ab" if resumed else "wb") as stream:
-            for chunk in response.iter_content(_CHUNK):
+            # Not iter_content: it throws away the begun chunk when the connection breaks.
+            while chunk := response.raw.read1(_CHUNK):
                 stream.write(chunk)
                 if process.stopping.is_set():
                     raise process.Stopped
@@ -239,7 +243,7 @@ def unpack(archive: Path, members: dict[str, str], out: Path) -> None:
         )
 
 
-def _members(archive: Path) -> Iterator[tuple[str, bool, Callable[[], IO[bytes]]]]:
+def _members(archive: Path) -> Generator[tuple[str, bool, Callable[[], IO[bytes]]]]:
     """Yield name, executable bit and opener of each regular file."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:

@@ -1,8 +1,8 @@
 """Builds Go programs from modules, with the versions and hashes of a committed go.mod and go.sum.
 
-No source of another project is kept in this repository: the main packages are those of the required modules, or a
-few lines of our own beside go.mod. Builds are static (CGO_ENABLED=0), without paths of the machine (-trimpath), and
-share `go-build` and `go-mod` in the cache, so a stopped build goes on where it was.
+No source of another project is kept in this repository: the main packages are those of the required modules,
+or a few lines of our own beside go.mod. Builds are static (CGO_ENABLED=0), without paths of the machine
+(-trimpath), and share `go-build` and `go-mod` in the cache, so a stopped build goes on where it was.
 """
 
 from __future__ import annotations

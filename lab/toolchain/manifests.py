@@ -1,7 +1,7 @@
 """Kubernetes objects (kind `manifest`) of the same version as the images, taken from Go modules.
 
-The module that carries a program also carries the files its publisher makes the release manifest from. They are
-used as they are: documents keep their text and are parsed only to check them.
+The module that carries a program also carries the files its publisher makes the release manifest from. They
+are used as they are: documents keep their text and are parsed only to check them.
 """
 
 from __future__ import annotations

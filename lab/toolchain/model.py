@@ -1,7 +1,8 @@
 """The declarative list of tools and images (`tools.yaml`, `images.yaml`, `manifests.yaml`).
 
 Each entry says once what it is, how to get the official release and how to build it where only package
-registries are reachable. An artifact is a folder in the content-addressed store; its layout depends on the kind:
+registries are reachable. An artifact is a folder in the content-addressed store; its layout depends on the
+kind:
 
 | kind     | in the folder                                                       |
 |----------|---------------------------------------------------------------------|
@@ -34,8 +35,8 @@ class Download(Model):
     )
     unpack: dict[str, str] = Field(
         default_factory=dict,
-        description="member of the archive -> path in the artifact, both with a slash at the end for a folder; "
-        "empty: `to` names the file itself",
+        description="member of the archive -> path in the artifact, both with a slash at the end for a "
+        "folder; empty: `to` names the file itself",
     )
     to: str | None = Field(None, description="path in the artifact for a plain file")
 
@@ -67,7 +68,8 @@ class GoBuild(Model):
     kind: Literal["go"]
     module: str
     packages: dict[str, str] = Field(
-        description="name in bin/, or path in the artifact when it has a slash -> Go package; {version} is replaced"
+        description="name in bin/, or path in the artifact when it has a slash -> Go package; "
+        "{version} is replaced"
     )
     tags: list[str] = Field(default_factory=list)
     stamp: dict[str, str] = Field(
@@ -90,8 +92,8 @@ class PypiBuild(Model):
     requirement: str = Field(description="name==version")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the wheel")
     files: dict[str, str] = Field(
-        description="path in the artifact -> path (glob allowed) in the wheel; a path with a slash at its end "
-        "receives everything that the glob matches, with the folders below the glob's fixed part"
+        description="path in the artifact -> path (glob allowed) in the wheel; a path with a slash at its "
+        "end receives everything that the glob matches, with the folders below the glob's fixed part"
     )
 
 
@@ -110,7 +112,8 @@ class DebianBuild(Model):
     kind: Literal["debian"]
     suite: str = "bookworm"
     variant: Literal["minbase", "extract"] = Field(
-        "minbase", description="extract: only the files of the named packages, nothing installed or configured"
+        "minbase",
+        description="extract: only the files of the named packages, nothing installed or configured",
     )
     packages: list[str]
     hooks: list[str] = Field(
@@ -162,8 +165,12 @@ class ManifestBuild(Model):
     module: str = Field(description="folder below lab/toolchain/ whose go.mod requires the source module")
     source: str = Field(description="Go module path that carries the files")
     files: list[str] = Field(default_factory=list, description="globs below the module's folder, in order")
-    kustomization: str | None = Field(None, description="folder below the module's folder; needs tool kubernetes")
-    chart: str | None = Field(None, description="folder of a chart below the module's folder; needs tool helm")
+    kustomization: str | None = Field(
+        None, description="folder below the module's folder; needs tool kubernetes"
+    )
+    chart: str | None = Field(
+        None, description="folder of a chart below the module's folder; needs tool helm"
+    )
     into_chart: dict[str, str] = Field(
         default_factory=dict,
         description="path in the chart -> glob below the module's folder: files the publisher adds when packing "

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from infra.errors import ToolError
 
@@ -79,7 +79,7 @@ def _execute(
         _running.add(child)
     tail: deque[str] = deque(maxlen=_TAIL)
 
-    def copy(stream: TextIO) -> None:
+    def copy(stream: IO[str]) -> None:
         for line in stream:
             tail.append(line)
             log.write(line)

@@ -1,11 +1,11 @@
-"""Shows what is building, done and cached, and how long it will take: a live table, or lines without a terminal."""
+"""Shows what is building, done and cached, and the time left: a live table, or lines without a terminal."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,8 +35,8 @@ class Row:
 def time_left(rows: list[Row], now: float, begun: float) -> float:
     """Estimate the seconds until all rows are done.
 
-    The expected times are of builds that had the machine for themselves, so their sum is the time of the whole
-    run; what finished so far corrects it (another machine, warm caches), the more the more of it there is.
+    The expected times are of builds that had the machine for themselves, so their sum is the time of the
+    whole run; what finished so far corrects it (another machine, warm caches).
 
     Args:
         rows: all tools of the run.
@@ -50,7 +50,8 @@ def time_left(rows: list[Row], now: float, begun: float) -> float:
         elif row.state == "waits":
             rest += row.expected
         elif row.state != "cached":
-            # A job that takes longer than expected has an unknown rest; a tenth keeps the estimate above zero.
+            # A job that takes longer than expected has an unknown rest; a tenth keeps the
+            # estimate above zero.
             part = min(now - row.since, 0.9 * row.expected)
             worked += part
             rest += row.expected - part
@@ -80,7 +81,7 @@ class Board:
         self._live: Live | None = None
 
     @contextmanager
-    def showing(self) -> Iterator[None]:
+    def showing(self) -> Generator[None]:
         """Show the table for as long as the block runs."""
         if not (self.enabled and self.console.is_terminal):
             yield

@@ -152,7 +152,7 @@ class _Push:
 
     def _content(self, layout: Path, repository: str, descriptor: dict[str, Any], name: str) -> int:
         """Push a manifest or index with all that it names, and return the bytes sent for blobs."""
-        data = _file(layout, descriptor["digest"]).read_bytes()
+        data = _file(layout, descriptor).read_bytes()
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != descriptor["digest"]:
             raise _damaged(layout, descriptor["digest"])
         content = json.loads(data)
@@ -187,18 +187,15 @@ class _Push:
             begun = self._send("POST", self._url(repository, "blobs/uploads/"), (201, 202), params=mount)
             if begun.status_code == 201:
                 return 0
-            with _file(layout, digest).open("rb") as file:
-                body = _Hashing(file)
+            with _file(layout, descriptor).open("rb") as file:
+                body = _Hashing(file, int(descriptor["size"]))
                 response = self._send(
                     "PUT",
                     urljoin(begun.url, begun.headers["Location"]),
                     (201, 400),
                     params={"digest": digest},
                     data=body,
-                    headers={
-                        "Content-Type": "application/octet-stream",
-                        "Content-Length": str(descriptor["size"]),
-                    },
+                    headers={"Content-Type": "application/octet-stream"},
                 )
             if body.digest != digest:
                 raise _damaged(layout, digest)
@@ -247,10 +244,16 @@ class _Push:
 
 
 class _Hashing:
-    """A file that requests reads as a body, hashed on the way."""
+    """A file that requests reads as a body, hashed on the way.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.hash = file, hashlib.sha256()
+    It has a length, so that requests announces it: an iterator without one would be sent in chunks.
+    """
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.size, self.hash = file, size, hashlib.sha256()
+
+    def __len__(self) -> int:
+        return self.size
 
     def __iter__(self) -> Iterator[bytes]:
         while data := self.file.read(CHUNK):
@@ -263,10 +266,11 @@ class _Hashing:
         return f"sha256:{self.hash.hexdigest()}"
 
 
-def _file(layout: Path, digest: str) -> Path:
-    file = layout / "blobs" / digest.replace(":", "/")
-    if not file.is_file():
-        raise _damaged(layout, digest)
+def _file(layout: Path, descriptor: dict[str, Any]) -> Path:
+    """Return a blob's file; one of another size would leave the registry waiting for the rest."""
+    file = layout / "blobs" / descriptor["digest"].replace(":", "/")
+    if not file.is_file() or file.stat().st_size != descriptor["size"]:
+        raise _damaged(layout, descriptor["digest"])
     return file
 
 

@@ -20,7 +20,7 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
     """Fetch a wheel and lay out the wanted files.
 
     Raises:
-        ToolError: when pip fails (it names both hashes when they differ) or a wanted file is not in the wheel.
+        ToolError: when pip fails (it names both hashes when they differ) or a file is not in the wheel.
     """
     del needs
     recipe = tool.build

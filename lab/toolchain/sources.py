@@ -58,7 +58,7 @@ def choose(catalogue: Catalogue, wanted: str) -> Source:
 
     Args:
         catalogue: its hosts are looked at.
-        wanted: `official`, `build`, or `auto`: official when all hosts answer; TINH_SOURCE decides before that.
+        wanted: `official`, `build`, or `auto`: official when all hosts answer; TINH_SOURCE goes first.
 
     Raises:
         TinhError: when `wanted` or the variable is something else.

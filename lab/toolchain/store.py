@@ -1,13 +1,13 @@
 """The content-addressed store of artifacts under `infra.paths.cache()`.
 
 ```
-artifacts/<name>-<first 20 digits of the key>/   an artifact; manifest.json in it lists every file with its sha256
-artifacts/.tmp-<name>/                           a build under way; whoever holds the tool's lock may remove it
-locks/  logs/  downloads/  bin/                  locks, build logs, downloads (resumable), links to host binaries
-go-build/  go-mod/                               Go's caches
-durations.json                                   measured build times
+artifacts/<name>-<20 digits of the key>/   an artifact; manifest.json lists every file with its sha256
+artifacts/.tmp-<name>/                     a build under way; the holder of the tool's lock may remove it
+locks/  logs/  downloads/  bin/            locks, build logs, resumable downloads, links to host binaries
+go-build/  go-mod/                         Go's caches
+durations.json  seen.json                  measured build times; hashes of release files seen so far
 ```
-An artifact appears by one rename after everything in it is on disk, so a folder with the final name is complete.
+An artifact appears by one rename after everything in it is on disk: a folder with the final name is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,10 +74,10 @@ class Store:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    # --- locks -------------------------------------------------------------------------------------------------
+    # --- locks ---
 
     @contextlib.contextmanager
-    def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Generator[None]:
         """Hold a lock that other processes and threads respect; it falls when its holder dies.
 
         Args:
@@ -88,7 +88,7 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def slot(self, name: str, count: int, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    def slot(self, name: str, count: int, waiting: Callable[[], None] | None = None) -> Generator[None]:
         """Hold one of `count` locks: a limit that is shared by all processes on the machine."""
         folder = self._made("locks")
         files = (
@@ -117,17 +117,17 @@ class Store:
         finally:
             os.close(handle)
 
-    # --- artifacts ---------------------------------------------------------------------------------------------
+    # --- artifacts ---
 
     def begin(self, name: str) -> Path:
-        """Return an empty folder for a build; the caller holds the tool's lock, so a leftover is of a dead process."""
+        """Return an empty folder for a build; a leftover is of a dead process: the caller has the lock."""
         path = self._made("artifacts") / f".tmp-{name}"
         discard(path)
         path.mkdir()
         return path
 
     def commit(self, built: Path, name: str, key: str, facts: dict[str, object]) -> Path:
-        """Move a finished build to its final name, with its manifest, so that a crash leaves all of it or nothing."""
+        """Move a finished build to its final name, with its manifest; a crash leaves all or nothing."""
         paths = sorted(path for path in built.rglob("*") if path.is_symlink() or not path.is_dir())
         with ThreadPoolExecutor(2) as pool:
             files = dict(zip(paths, pool.map(_entry, paths), strict=True))
@@ -206,7 +206,7 @@ class Store:
         found = self._made("artifacts").glob(".tmp-*")
         return sorted(path for path in found if not self.locked(path.name.removeprefix(".tmp-")))
 
-    # --- measured times ----------------------------------------------------------------------------------------
+    # --- measured times ---
 
     def durations(self) -> dict[str, float]:
         """Return measured build times in seconds; empty when there are none."""
@@ -267,7 +267,7 @@ def disk_full(root: Path, doing: str) -> HostError:
     return HostError(
         f"the disk is full: {usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.0f} GiB are free, {doing}",
         where=str(root),
-        fix="`tinh toolchain prune` removes build caches and old artifacts; or set TINH_CACHE to another disk",
+        fix="`tinh toolchain prune` removes build caches and old artifacts; TINH_CACHE names another disk",
     )
 
 

@@ -1,0 +1,139 @@
+"""`tinh up`: all layers of a site, in order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import layer_option, need_terminal, site_option
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from cli.progress import Plain
+    from cli.runner import Runner
+    from infra.model.site import Site
+    from infra.stackinfo import StackInfo
+
+
+@click.command()
+@site_option
+@layer_option
+@click.option("--yes", is_flag=True, help="Do not show a preview and do not ask.")
+def command(site: str, layers: Sequence[str], yes: bool) -> None:
+    """Deploy all layers of a site in order.
+
+    May be interrupted and repeated at any time: it continues where it stopped. A lab that is not up is
+    brought up first.
+    """
+    from cli.progress import watcher
+    from cli.runner import Runner, select
+
+    if not yes:
+        need_terminal("give --yes")
+    target, stacks = select(site, layers)
+    view = watcher("up")
+    with _machines(target, stacks[-1].layer, view):
+        runner = None
+        for stack in stacks:
+            _supply(target, stack.layer, view)
+            runner = runner or Runner(target, view, "tinh up")
+            _deploy(runner, stack, view, yes)
+    if stacks[-1].layer == "platforms":
+        click.echo(published(target))
+
+
+@contextmanager
+def _machines(site: Site, last: str, view: Plain) -> Generator[None, None, None]:
+    """Bring a lab up; the tools and images of all layers up to the last one are built meanwhile."""
+    from infra import paths
+    from infra.model.site import SiteKind
+
+    if site.kind is not SiteKind.LAB:
+        yield
+        return
+    from lab.up import ensure_up
+
+    logs = paths.state(site.name).logs
+    logs.mkdir(exist_ok=True, mode=0o700)
+    with (logs / "toolchain.log").open("wb") as log:
+        # In this process group, so that Ctrl-C reaches it too: it stops cleanly and can be resumed.
+        tools = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "toolchain", "get", "--stage", last],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        ensure_up(site.name, view.note)
+        yield
+    except BaseException:
+        tools.terminate()
+        raise
+    finally:
+        tools.wait()
+
+
+def _supply(site: Site, layer: str, view: Plain) -> None:
+    """Make sure that the tools, manifests and, in a lab, images of a layer are there."""
+    from infra.model.site import SiteKind
+    from lab.toolchain import ensure
+    from lab.toolchain.catalogue import STAGES, load
+
+    if layer not in STAGES:
+        return
+    catalogue = load()
+    names = catalogue.select(layer)
+    if site.kind is SiteKind.LAB:
+        ensure(names)
+        from lab.up import push_images
+
+        push_images(site, layer, view.note)
+    else:
+        # No machine here runs an image: only what runs on this host, and what Pulumi reads.
+        tools = [catalogue[name] for name in names]
+        ensure([tool.name for tool in tools if tool.host or tool.kind in ("manifest", "files")])
+
+
+def _deploy(runner: Runner, stack: StackInfo, view: Plain, yes: bool) -> None:
+    with runner.locked(stack):
+        if not yes:
+            with view.showing(stack.name):
+                runner.prepare(stack)
+                planned = runner.preview(stack)
+            if not planned.tally.changed:
+                view.note(f"{stack.name}: no changes")
+                return
+            click.echo(planned.log.read_text("utf-8"))
+            click.confirm(f"Deploy {stack.name} ({planned.tally.text()})?", abort=True)
+        with view.showing(stack.name):
+            runner.prepare(stack)
+            outcome = runner.up(stack)
+        view.done(outcome)
+
+
+def published(site: Site) -> str:
+    """Return what a site publishes and how to reach it, for people; empty when it publishes nothing."""
+    from cli import backend
+    from infra import contract, paths
+    from infra.stackinfo import StackInfo
+
+    stack = StackInfo("platforms", site.name)
+    state = backend.read_stack(paths.state(site.name), stack.name)
+    if state is None or contract.OUTPUT not in state.outputs:
+        return ""
+    found = contract.read(contract.PlatformsContract, state.outputs[contract.OUTPUT], stack.name)
+    lines = []
+    for platform, url in found.urls.items():
+        lines.append(f"{platform:12} {url}")
+        password = paths.state(site.name).root / "secrets" / f"{platform}-admin"
+        if password.exists():
+            lines.append(f"{'':12} first administrator's password: {password}")
+    lines.append(f"names are answered by {found.dns_ipv6} and {found.dns_ipv4}")
+    lines.append(f"certificates are signed by {paths.state(site.name).pki / 'ca.crt'}")
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""Layer `base`: operators and their CRDs, front door, authority, storage, metrics, admission rules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pulumi
+
+from infra import contract
+from infra.components.bundle import Bundle, BundleArgs
+from infra.components.edge.gateway import Gateway, GatewayArgs, envoy_namespace_rules
+from infra.components.edge.load_balancer import LoadBalancer, LoadBalancerArgs
+from infra.components.identity.site_ca import SiteCa, SiteCaArgs
+from infra.components.manifest import Object
+from infra.components.workload.admission import Admission
+from infra.components.workload.allow import (
+    CNPG_NAMESPACE,
+    CNPG_STATUS_PORT,
+    ENVOY_NAMESPACE,
+    from_api_server,
+    to_api_server,
+    to_managed_namespaces,
+)
+from infra.components.workload.namespace import Namespace, NamespaceArgs
+from infra.contract import BaseContract
+from infra.model.site import Site, SiteKind
+from stacks.context import Context, authority
+
+#: A patch release of the Envoy that Envoy Gateway 1.9.0 is made for (1.39, api/v1alpha1/shared_types.go).
+ENVOY_IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.39.3"
+STORAGE_CLASS = "local-path"
+EDGE = "edge"
+
+
+def _default_class(obj: Object) -> Object:
+    """Make a StorageClass the default; volumes wait for their pod, so that they are made on its node."""
+    changed = copy.deepcopy(obj)
+    annotations = changed["metadata"].setdefault("annotations", {})
+    annotations["storageclass.kubernetes.io/is-default-class"] = "true"
+    changed["volumeBindingMode"] = "WaitForFirstConsumer"
+    return changed
+
+
+def _kubelets_unverified(obj: Object) -> Object:
+    """Let metrics-server accept the kubelets' certificates unseen.
+
+    kubeadm's kubelets serve with certificates that they signed themselves, unless the playbook sets
+    `serverTLSBootstrap` and approves the requests. The server's account may only read metrics.
+    """
+    changed = copy.deepcopy(obj)
+    container = changed["spec"]["template"]["spec"]["containers"][0]
+    if "--kubelet-insecure-tls" not in container["args"]:
+        container["args"].append("--kubelet-insecure-tls")
+    return changed
+
+
+BUNDLES = ("local-path", "metrics-server", "metallb", "cert-manager", "cnpg", "envoy-gateway")
+#: Bundle -> (`Kind/name` -> change).
+PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
+    "local-path": {f"StorageClass/{STORAGE_CLASS}": _default_class},
+    "metrics-server": {"Deployment/metrics-server": _kubelets_unverified},
+}
+
+
+def namespaces(site: Site) -> dict[str, NamespaceArgs]:
+    """Return bundle -> its namespace. metrics-server lives in kube-system, which Kubernetes makes."""
+    api = to_api_server(site)
+    return {
+        # Helper pods make folders on the node: hostPath.
+        "local-path": NamespaceArgs(
+            name="local-path-storage", part_of="base", pod_security="privileged", allow=(api,)
+        ),
+        # The speaker answers ARP and NDP for the addresses: host network, NET_RAW.
+        "metallb": NamespaceArgs(
+            name="metallb-system",
+            part_of="base",
+            pod_security="privileged",
+            allow=(api, from_api_server(site, [9443])),
+        ),
+        "cert-manager": NamespaceArgs(
+            name="cert-manager", part_of="base", allow=(api, from_api_server(site, [10250]))
+        ),
+        "cnpg": NamespaceArgs(
+            name=CNPG_NAMESPACE,
+            part_of="base",
+            allow=(
+                api,
+                from_api_server(site, [9443]),
+                to_managed_namespaces(
+                    "to-instances", {}, [CNPG_STATUS_PORT], {"cnpg.io/podRole": "instance"}
+                ),
+            ),
+        ),
+        "envoy-gateway": NamespaceArgs(
+            name=ENVOY_NAMESPACE,
+            part_of="base",
+            allow=(api, from_api_server(site, [9443]), *envoy_namespace_rules()),
+        ),
+    }
+
+
+def deploy(context: Context) -> None:
+    """Declare the layer and export its contract."""
+    site = context.site
+    # What can be missing is read before the first resource is registered.
+    certificate, key = authority(site)
+    upstream = {name: context.manifest(name) for name in BUNDLES}
+    provider = context.provider()
+    top = pulumi.ResourceOptions(provider=provider)
+
+    def after(*made: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(provider=provider, depends_on=list(made))
+
+    Admission("admission", top)
+    spaces = {name: Namespace(f"{name}-namespace", args, top) for name, args in namespaces(site).items()}
+    bundles = {
+        name: Bundle(
+            name,
+            BundleArgs(objs=objs, kind=site.kind, patches=PATCHES.get(name, {})),
+            after(spaces[name]) if name in spaces else top,
+        )
+        for name, objs in upstream.items()
+    }
+    LoadBalancer("front-door", LoadBalancerArgs(front_door=site.front_door), after(bundles["metallb"]))
+    ca = SiteCa(
+        "site-ca",
+        SiteCaArgs(certificate=certificate, key=pulumi.Output.secret(key), simulated=context.simulated),
+        after(bundles["cert-manager"]),
+    )
+    edge = Namespace(f"{EDGE}-namespace", NamespaceArgs(name=EDGE, part_of="base"), top)
+    Gateway(
+        EDGE,
+        GatewayArgs(
+            namespace=EDGE,
+            address=site.front_door.gateway,
+            image=ENVOY_IMAGE,
+            replicas=1 if site.kind is SiteKind.LAB else 2,
+            simulated=context.simulated,
+        ),
+        after(edge, bundles["envoy-gateway"], bundles["metallb"]),
+    )
+    promise = BaseContract(
+        cluster=context.cluster,
+        storage_class=STORAGE_CLASS,
+        issuer=ca.issuer,
+        gateway=EDGE,
+        gateway_namespace=EDGE,
+    )
+    pulumi.export(contract.OUTPUT, promise.model_dump(mode="json"))

@@ -1,0 +1,88 @@
+"""What every layer's program is given; what reads files or reaches out is here, not in components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_kubernetes import Provider
+
+from infra import paths
+from infra.components.bundle import load
+from infra.components.manifest import Object
+from infra.errors import TinhError
+from infra.model.site import Site, SiteKind
+from infra.stackinfo import StackInfo
+from stacks.site_secrets import site_secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One deployment.
+
+    Args:
+        info: the stack.
+        site: the site.
+        cluster: UID of the site's cluster, already checked.
+        manifest: returns the objects of an upstream bundle, for example `metallb`.
+        secret: returns a secret of the site by name; made once, as a secret Output.
+    """
+
+    info: StackInfo
+    site: Site
+    cluster: str
+    manifest: Callable[[str], list[Object]]
+    secret: Callable[[str], pulumi.Output[str]]
+
+    @property
+    def simulated(self) -> bool:
+        """No operator and no container runs on this site."""
+        return self.site.kind is SiteKind.SIM
+
+    def provider(self) -> Provider:
+        """Declare the stack's one Kubernetes provider.
+
+        It is given the path of the kubeconfig, never the content, so that no key gets into the state. The
+        identifier decides whether objects have to be replaced: a new path or a renewed certificate must not.
+        """
+        return Provider(
+            "cluster",
+            kubeconfig=str(paths.state(self.site.name).kubeconfig),
+            cluster_identifier=self.cluster,
+            enable_config_map_mutable=True,
+            enable_secret_mutable=True,
+            # Twice the provider's own limits: the API server of a site serves few clients.
+            kube_client_settings={"qps": 100, "burst": 240, "timeout": 60},
+        )
+
+
+def context(info: StackInfo, site: Site, cluster: str) -> Context:
+    """Return the context of a real deployment."""
+
+    def manifest(name: str) -> list[Object]:
+        from lab.toolchain import artifact
+
+        return load(artifact(f"manifest-{name}") / "manifest.yaml")
+
+    def secret(name: str) -> pulumi.Output[str]:
+        return pulumi.Output.secret(site_secret(site, name))
+
+    return Context(info=info, site=site, cluster=cluster, manifest=manifest, secret=secret)
+
+
+def authority(site: Site) -> tuple[str, str]:
+    """Return certificate and key of the site's CA as PEM.
+
+    Raises:
+        TinhError: when the site has none.
+    """
+    pki = paths.state(site.name).pki
+    try:
+        return (pki / "ca.crt").read_text("utf-8"), (pki / "ca.key").read_text("utf-8")
+    except FileNotFoundError as error:
+        raise TinhError(
+            f"site {site.name} has no certificate authority",
+            where=str(error.filename),
+            fix="make the site first (`tinh lab up`, `tinh sim up`), or put its CA's ca.crt, ca.key there",
+        ) from None

@@ -1,0 +1,152 @@
+"""The front door: address pools, gateway, published names, DNS."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.components.edge.dns import DnsArgs, dns_server
+from infra.components.edge.gateway import GatewayArgs, gateway
+from infra.components.edge.load_balancer import pools, without
+from infra.components.edge.public_name import PublicNameArgs, public_name
+from infra.components.manifest import Object
+from infra.model.site import Site
+
+octets = st.integers(0, 255)
+
+
+def of(objs: list[Object], kind: str) -> Object:
+    (found,) = [obj for obj in objs if obj["kind"] == kind]
+    return found
+
+
+@given(octets, octets, st.sets(octets, max_size=12))
+def test_ranges_hold_exactly_what_is_not_taken(one: int, other: int, taken: set[int]) -> None:
+    low, high = sorted((one, other))
+    ranges = without(IPv4Address(low), IPv4Address(high), map(IPv4Address, taken))
+    held = [number for first, last in ranges for number in range(int(first), int(last) + 1)]
+    assert held == [number for number in range(low, high + 1) if number not in taken]
+
+
+def test_fixed_addresses_are_only_given_on_request(lab: Site) -> None:
+    reserved, dynamic, advertisement = pools(lab.front_door)
+    assert reserved["spec"] == {
+        "addresses": ["fd77::c8/128", "fd77::c9/128", "10.77.0.200/32", "10.77.0.201/32"],
+        "autoAssign": False,
+    }
+    assert dynamic["spec"] == {"addresses": ["fd77::ca-fd77::dc", "10.77.0.202-10.77.0.220"]}
+    assert advertisement["spec"] == {"ipAddressPools": ["reserved", "dynamic"]}
+
+
+@pytest.fixture
+def edge(lab: Site) -> list[Object]:
+    args = GatewayArgs(
+        namespace="edge",
+        address=lab.front_door.gateway,
+        image="envoy:1",
+        replicas=1,
+        simulated=False,
+    )
+    return gateway(args)
+
+
+def test_the_proxys_service_has_fixed_addresses_of_both_families(edge: list[Object]) -> None:
+    service = of(edge, "EnvoyProxy")["spec"]["provider"]["kubernetes"]["envoyService"]
+    assert service["annotations"] == {"metallb.io/loadBalancerIPs": "fd77::c8,10.77.0.200"}
+    assert service["externalTrafficPolicy"] == "Local"
+    assert service["patch"]["value"]["spec"]["ipFamilyPolicy"] == "RequireDualStack"
+
+
+def test_plain_http_is_only_redirected(edge: list[Object]) -> None:
+    (listener,) = of(edge, "Gateway")["spec"]["listeners"]
+    assert (listener["protocol"], listener["allowedRoutes"]) == ("HTTP", {"namespaces": {"from": "Same"}})
+    (rule,) = of(edge, "HTTPRoute")["spec"]["rules"]
+    assert "backendRefs" not in rule
+    assert rule["filters"][0]["requestRedirect"] == {"scheme": "https", "statusCode": 301}
+
+
+def test_only_namespaces_that_publish_may_attach_listeners(edge: list[Object]) -> None:
+    allowed = of(edge, "Gateway")["spec"]["allowedListeners"]["namespaces"]
+    assert allowed == {"from": "Selector", "selector": {"matchLabels": {"tinh/publishes": "true"}}}
+
+
+@pytest.fixture
+def published() -> list[Object]:
+    args = PublicNameArgs(
+        host="id.x.test",
+        namespace="identity",
+        part_of="identity",
+        service="keycloak",
+        port=80,
+        issuer="site-ca",
+        gateway="edge",
+        gateway_namespace="edge",
+        simulated=False,
+    )
+    return public_name("id", args)
+
+
+def test_a_name_has_a_certificate_of_its_own_and_its_listener_uses_it(published: list[Object]) -> None:
+    certificate = of(published, "Certificate")["spec"]
+    (listener,) = of(published, "ListenerSet")["spec"]["listeners"]
+    assert certificate["dnsNames"] == [listener["hostname"]] == ["id.x.test"]
+    assert listener["tls"]["certificateRefs"] == [{"name": certificate["secretName"]}]
+
+
+def test_a_name_is_only_served_over_https_and_says_so_for_a_year(published: list[Object]) -> None:
+    route = of(published, "HTTPRoute")["spec"]
+    assert [(ref["kind"], ref["sectionName"]) for ref in route["parentRefs"]] == [("ListenerSet", "https")]
+    (rule,) = route["rules"]
+    header = rule["filters"][0]["responseHeaderModifier"]["set"]
+    assert header == [{"name": "Strict-Transport-Security", "value": "max-age=31536000"}]
+
+
+@pytest.fixture
+def server(lab: Site) -> list[Object]:
+    args = DnsArgs(
+        namespace="dns",
+        zone=lab.zone,
+        zone_file="zone",
+        address=lab.front_door.dns,
+        image="coredns:1",
+        replicas=1,
+    )
+    return dns_server(args)
+
+
+def test_the_dns_server_answers_both_transports_on_fixed_addresses_of_both_families(
+    server: list[Object],
+) -> None:
+    service = of(server, "Service")
+    assert service["metadata"]["annotations"] == {"metallb.io/loadBalancerIPs": "fd77::c9,10.77.0.201"}
+    assert service["spec"]["ipFamilyPolicy"] == "RequireDualStack"
+    assert {(port["port"], port["protocol"]) for port in service["spec"]["ports"]} == {
+        (53, "UDP"),
+        (53, "TCP"),
+    }
+
+
+def test_the_dns_server_knows_its_zone_and_no_other(server: list[Object]) -> None:
+    corefile = of(server, "ConfigMap")["data"]["Corefile"]
+    assert corefile.count("{") == 1
+    assert corefile.startswith("lab.tinh.test:1053 {")
+    assert "forward" not in corefile
+
+
+def test_a_changed_zone_starts_new_servers(lab: Site) -> None:
+    def annotation(zone_file: str) -> str:
+        args = DnsArgs(
+            namespace="dns",
+            zone="x.test",
+            zone_file=zone_file,
+            address=lab.front_door.dns,
+            image="c",
+            replicas=1,
+        )
+        template = of(dns_server(args), "Deployment")["spec"]["template"]
+        return template["metadata"]["annotations"]["tinh/config"]
+
+    assert annotation("one") == annotation("one") != annotation("other")

@@ -1,0 +1,99 @@
+"""The identity platform: Keycloak and its database."""
+
+from __future__ import annotations
+
+import pulumi
+import pytest
+
+from infra.components.manifest import Object
+from infra.components.workload.platform import PlatformArgs
+from infra.contract import BaseContract
+from infra.model.platform import load_platform
+from infra.model.site import Site
+from platforms.identity.component import Identity
+from tests.conftest import SECRET, Deploy, Engine
+
+BASE = BaseContract(cluster="c", storage_class="fast", issuer="ca", gateway="edge", gateway_namespace="edge")
+
+
+def declare(site: Site) -> None:
+    args = PlatformArgs(
+        site=site,
+        facts=load_platform("identity"),
+        base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
+        secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
+    )
+    Identity("identity", args)
+
+
+@pytest.fixture
+def engine(deploy: Deploy, lab: Site) -> Engine:
+    return deploy(lambda: declare(lab))
+
+
+@pytest.fixture
+def pod(engine: Engine) -> Object:
+    return engine.one("Deployment", "keycloak").inputs["spec"]["template"]["spec"]
+
+
+def setting(pod: Object, name: str) -> Object:
+    (found,) = [item for item in pod["containers"][0]["env"] if item["name"] == name]
+    return found
+
+
+def test_keycloak_verifies_the_databases_certificate(pod: Object) -> None:
+    assert "sslmode=verify-full" in setting(pod, "KC_DB_URL_PROPERTIES")["value"]
+    assert setting(pod, "KC_DB_URL_HOST")["value"] == "identity-db-rw.identity.svc"
+
+
+def test_keycloak_sees_the_authoritys_certificate_and_not_its_key(pod: Object) -> None:
+    (volume,) = [item["secret"] for item in pod["volumes"] if "secret" in item]
+    assert volume == {"secretName": "identity-db-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+
+
+def test_the_pod_fits_the_restricted_pod_security_level(pod: Object) -> None:
+    container = pod["containers"][0]["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    assert container["readOnlyRootFilesystem"] is True
+
+
+def test_keycloak_is_started_only_when_it_is_ready(pod: Object) -> None:
+    container = pod["containers"][0]
+    assert container["startupProbe"]["httpGet"] == {"path": "/health/ready", "port": "management"}
+    assert container["args"] == ["start", "--optimized"]
+
+
+def test_the_management_port_is_not_published(engine: Engine) -> None:
+    ports = [port["targetPort"] for port in engine.one("Service", "keycloak").inputs["spec"]["ports"]]
+    assert ports == ["http"]
+    (rule,) = engine.one("NetworkPolicy", "allow-from-gateway").inputs["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_the_bootstrap_password_is_a_secret(engine: Engine) -> None:
+    assert SECRET in str(engine.one("Secret", "bootstrap-admin").inputs["stringData"])
+
+
+def test_the_database_refuses_clear_text_and_is_protected(engine: Engine) -> None:
+    cluster = engine.one("Cluster", "identity-db")
+    assert cluster.protect
+    assert cluster.inputs["spec"]["postgresql"]["pg_hba"] == ["hostnossl all all all reject"]
+    assert cluster.inputs["spec"]["storage"] == {"size": "1Gi", "storageClass": "fast"}
+
+
+def test_one_instance_has_no_read_only_services_and_no_disruption_budget(engine: Engine) -> None:
+    spec = engine.one("Cluster", "identity-db").inputs["spec"]
+    assert spec["managed"]["services"]["disabledDefaultServices"] == ["ro", "r"]
+    assert (spec["enablePDB"], spec["affinity"]["enablePodAntiAffinity"]) == (False, False)
+
+
+def test_several_replicas_share_their_caches(deploy: Deploy, sim: Site) -> None:
+    engine = deploy(lambda: declare(sim))
+    spec = engine.one("Deployment", "keycloak").inputs["spec"]
+    assert spec["replicas"] == 2
+    assert setting(spec["template"]["spec"], "KC_CACHE")["value"] == "ispn"
+    (rule,) = engine.one("NetworkPolicy", "allow-cache-in").inputs["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [7800, 57800]

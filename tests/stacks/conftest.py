@@ -1,0 +1,49 @@
+"""Whole stacks as they would be declared: small bundles instead of upstream's, no cluster, no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from infra import paths
+from infra.components.bundle import load
+from infra.contract import BaseContract
+from infra.model.site import load_site
+from infra.stackinfo import parse_stack
+from stacks import base, platforms
+from stacks.context import Context
+from tests.conftest import Deploy, Engine
+
+BUNDLES = Path(__file__).parent / "bundles"
+UID = "00000000-0000-4000-8000-000000000001"
+BASE = BaseContract(
+    cluster=UID, storage_class="local-path", issuer="site-ca", gateway="edge", gateway_namespace="edge"
+)
+LAYERS = {"base": base.deploy, "platforms": platforms.deploy}
+
+
+@pytest.fixture
+def declare(deploy: Deploy, state: Path) -> Callable[[str], Engine]:
+    """Return a function that declares the stack of a name."""
+
+    def run(stack: str) -> Engine:
+        info = parse_stack(stack)
+        site = load_site(info.site)
+        pki = paths.state(site.name).pki
+        pki.mkdir(exist_ok=True)
+        (pki / "ca.crt").write_text("CERTIFICATE")
+        (pki / "ca.key").write_text("KEY")
+        context = Context(
+            info=info,
+            site=site,
+            cluster=UID,
+            manifest=lambda name: load(BUNDLES / f"{name}.yaml"),
+            secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
+        )
+        contracts = {f"organization/tinh/base.{site.name}": {"contract": BASE.model_dump(mode="json")}}
+        return deploy(lambda: LAYERS[info.layer](context), stack=stack, outputs_of=contracts)
+
+    return run

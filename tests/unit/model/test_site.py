@@ -1,0 +1,94 @@
+import copy
+
+import pytest
+import yaml
+
+from infra import paths
+from infra.errors import TinhError
+from infra.model.net import DualPrefix
+from infra.model.site import Role, Site, load_site, rebase
+
+RAW = yaml.safe_load((paths.SITES / "lab" / "site.yaml").read_text())
+
+
+def _load(tmp_path, change):
+    data = copy.deepcopy(RAW) | {"kind": "datacentre"}
+    change(data)
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    (folder / "site.yaml").write_text(yaml.safe_dump(data))
+    return load_site("lab", root=tmp_path)
+
+
+def _set(path, value):
+    def change(data):
+        *parents, last = path
+        for key in parents:
+            data = data[key]
+        data[last] = value
+
+    return change
+
+
+BAD = [
+    (_set(["colour"], "red"), "colour"),
+    (_set(["kind"], "cloud"), "kind"),
+    (_set(["cluster", "version"], "latest"), "cluster.version"),
+    (_set(["segments", "servers", "prefix", "ipv4"], "10.78.0.0/24"), "outside the pool"),
+    (_set(["segments", "servers", "prefix"], {"ipv6": "fd77::/64"}), "segments.servers.prefix.ipv4"),
+    (_set(["segments", "servers", "prefix"], {"ipv4": "10.77.0.0/24"}), "segments.servers.prefix.ipv6"),
+    (_set(["machines", 0, "interfaces"], {"dmz": 1}), "'dmz'"),
+    (_set(["machines", 1, "interfaces"], {"servers": 252}), "both core1 and registry1"),
+    (_set(["machines", 0, "count"], 0), "machines.0.count"),
+    (_set(["front_door", "gateway", "ipv4"], "10.77.0.9"), "gateway is not inside the pool"),
+    (_set(["front_door", "dns"], {"ipv6": "fd77::c8", "ipv4": "10.77.0.200"}), "same address"),
+    (_set(["front_door", "pool", "first", "ipv4"], "10.77.0.230"), "first is after last"),
+]
+
+
+@pytest.mark.parametrize(("change", "named"), BAD, ids=[named for _, named in BAD])
+def test_bad_site_files_are_refused_with_file_path_and_value(tmp_path, change, named):
+    with pytest.raises(TinhError) as error:
+        _load(tmp_path, change)
+    assert named in error.value.what
+    assert error.value.where.endswith("lab/site.yaml")
+
+
+def test_broken_yaml_is_refused_with_line_and_column(tmp_path):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "site.yaml").write_text("name: lab\nkind: [lab\n")
+    with pytest.raises(TinhError) as error:
+        load_site("lab", root=tmp_path)
+    assert error.value.where.endswith("site.yaml:3:1")
+
+
+def test_an_unknown_site_names_the_known_ones():
+    with pytest.raises(TinhError) as error:
+        load_site("hanoi")
+    assert "lab" in error.value.fix
+
+
+def test_a_site_file_that_names_another_site_is_refused(tmp_path):
+    with pytest.raises(TinhError, match="says name"):
+        _load(tmp_path, _set(["name"], "other"))
+
+
+def test_another_pool_moves_every_address_and_nothing_else():
+    old = DualPrefix(**RAW["pool"])
+    new = DualPrefix(ipv6="fd99:1::/48", ipv4="10.99.0.0/16")
+    moved = Site.model_validate(rebase(RAW, old, new))
+    before = Site.model_validate(RAW)
+    assert str(moved.front_door.gateway.ipv6) == "fd99:1::c8"
+    assert str(moved.front_door.gateway.ipv4) == "10.99.0.200"
+    assert moved.cluster.pods == before.cluster.pods  # inside the cluster, not of the pool
+    assert moved.cluster.version == before.cluster.version
+    assert Site.model_validate(rebase(moved.model_dump(mode="json"), new, old)) == before
+
+
+def test_three_control_planes_get_the_next_addresses():
+    site = Site.model_validate(RAW).resize({Role.CONTROL_PLANE: 3})
+    assert [str(m.primary.ipv4) for m in site.by_role(Role.CONTROL_PLANE)] == [
+        "10.77.0.11",
+        "10.77.0.12",
+        "10.77.0.13",
+    ]

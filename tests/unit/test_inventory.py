@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from infra.model.site import load_site
+from infra.render.inventory import inventory
+
+
+def test_every_machine_is_in_the_group_of_its_role_and_reached_over_ipv6():
+    site = load_site("lab")
+    made = inventory(site, ssh=Path("/s"), pki=Path("/p"), artifacts={})["all"]
+    hosts = {n: h for group in made["children"].values() for n, h in group["hosts"].items()}
+    assert set(hosts) == {m.name for m in site.all_machines()}
+    assert all(":" in host["ansible_host"] for host in hosts.values())
+    assert hosts["node1"]["node_ips"].split(",") == list(
+        next(m for m in site.all_machines() if m.name == "node1").primary.pair()
+    )
+
+
+def test_no_secret_is_in_the_inventory(tmp_path):
+    from lab import pki
+
+    pki.ensure_ca(tmp_path, "CA")
+    pki.ensure_encryption_config(tmp_path / "encryption.yaml")
+    text = str(inventory(load_site("lab"), ssh=tmp_path, pki=tmp_path, artifacts={}))
+    assert "PRIVATE KEY" not in text
+    assert "secretbox" not in text
+
+
+def test_the_clients_of_the_outside_have_addresses_of_their_own():
+    made = inventory(load_site("lab"), ssh=Path("/s"), pki=Path("/p"), artifacts={})["all"]
+    client = made["children"]["internet"]["hosts"]["client1"]
+    assert set(client["clients"]) == {"ipv4", "ipv6", "dual"}
+    assert len({c["ipv4"] for c in client["clients"].values()} | {client["interfaces"][0]["ipv4"]}) == 4
