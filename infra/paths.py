@@ -97,11 +97,8 @@ def state(site: str) -> SiteState:
     Args:
         site: name of a folder in `stacks/sites/`.
     """
-    base = os.environ.get("TINH_STATE") or os.environ.get("XDG_STATE_HOME")
-    if os.environ.get("TINH_STATE"):
-        root = Path(str(base))
-    else:
-        root = Path(base or Path.home() / ".local" / "state") / "tinh"
+    own, shared = os.environ.get("TINH_STATE"), os.environ.get("XDG_STATE_HOME")
+    root = Path(own) if own else Path(shared or Path.home() / ".local" / "state") / "tinh"
     path = root / instance() / site
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return SiteState(path)

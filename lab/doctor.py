@@ -164,7 +164,7 @@ def mend(findings: list[Finding]) -> list[str]:
     return done
 
 
-def _need(check: str, good: bool, found: str, follows: str, fix: str) -> Finding:  # noqa: FBT001
+def _need(check: str, good: bool, found: str, follows: str, fix: str) -> Finding:
     if good:
         return Finding(check, Level.OK, found)
     return Finding(check, Level.MISSING, found, follows, fix)

@@ -66,7 +66,7 @@ def ensure_ca(folder: Path, name: str) -> Path:
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(
-            x509.KeyUsage(True, False, False, False, False, True, True, False, False),  # noqa: FBT003
+            x509.KeyUsage(True, False, False, False, False, True, True, False, False),
             critical=True,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -141,7 +141,9 @@ def ensure_encryption_config(file: Path) -> Path:
 
 
 def ensure_ssh(folder: Path, machines: dict[str, list[str]]) -> Path:
-    """Make the management key and one host key per machine once; return the private key's path.
+    """Make the management key, one host key per machine and an ssh `config` that names them all.
+
+    Returns the path of `config`: `ssh -F <config> <machine>`.
 
     Host keys are made here and handed to the machine, so that the first contact is verified too.
 
@@ -153,15 +155,21 @@ def ensure_ssh(folder: Path, machines: dict[str, list[str]]) -> Path:
     key = folder / "id_ed25519"
     _keygen(key, "tinh")
     (folder / "authorized_keys").write_text(key.with_suffix(".pub").read_text())
-    lines = []
+    lines, config = [], []
     for name, addresses in machines.items():
         host = folder / "hosts" / name / "ssh_host_ed25519_key"
         host.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _keygen(host, name)
         kind, value = host.with_suffix(".pub").read_text().split()[:2]
         lines += [f"{address} {kind} {value}" for address in [name, *addresses]]
+        config += [f"Host {name}", f"  HostName {addresses[0]}"]
     (folder / "known_hosts").write_text("\n".join(lines) + "\n")
-    return key
+    config += [
+        "Host *", "  User root", f"  IdentityFile {key}", "  IdentitiesOnly yes", "  LogLevel ERROR",
+        f"  UserKnownHostsFile {folder / 'known_hosts'}", "  StrictHostKeyChecking yes", "  ConnectTimeout 10",
+    ]  # fmt: skip
+    (folder / "config").write_text("\n".join(config) + "\n")
+    return folder / "config"
 
 
 def _keygen(path: Path, comment: str) -> None:

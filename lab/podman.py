@@ -16,9 +16,7 @@ from lab.topology import Container, Network
 RUNTIME = ("--runtime", "runc")
 
 
-def run(
-    *args: str, check: bool = True, timeout: float = 300, stdin: Any = None
-) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
+def run(*args: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run podman and return the result.
 
     Raises:
@@ -28,7 +26,7 @@ def run(
     if not shutil.which("podman"):
         raise HostError("podman is not installed", fix="run `make host` (installs the OS packages)")
     result = subprocess.run(
-        ["podman", *RUNTIME, *args], capture_output=True, text=True, timeout=timeout, stdin=stdin, check=False
+        ["podman", *RUNTIME, *args], capture_output=True, text=True, timeout=timeout, check=False
     )
     if check and result.returncode != 0:
         raise ToolError(
@@ -165,7 +163,8 @@ def start_container(container: Container, image: str, mounts: list[tuple[Path, s
         "--systemd=false", "--env", "container=podman", "--tmpfs", "/run/lock",
         # without CAP_SYS_RESOURCE a unit that asks for more than the container has fails to start
         "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=8192:8192",
-        "--tmpfs", "/tmp", "--tmpfs", "/run", "--no-hosts", "--dns=none", "--stop-signal", "SIGRTMIN+3",
+        "--tmpfs", "/tmp", "--tmpfs", "/run",  # noqa: S108 - inside the machine
+        "--no-hosts", "--dns=none", "--stop-signal", "SIGRTMIN+3",
         "--stop-timeout", "20",
     ]  # fmt: skip
     for network, interface, ipv6, ipv4 in container.networks:

@@ -109,6 +109,16 @@ def pool(default: DualPrefix, index: int) -> DualPrefix:
     return DualPrefix(ipv6=ipv6, ipv4=ipv4)
 
 
+def clashes(pool: DualPrefix, used: list[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:
+    """Return the prefixes in use that overlap a pool; default routes do not count."""
+    return [
+        prefix
+        for prefix in used
+        if prefix.prefixlen > 0
+        and (prefix.overlaps(pool.ipv4) if isinstance(prefix, IPv4Network) else prefix.overlaps(pool.ipv6))
+    ]
+
+
 def free_pool(
     default: DualPrefix, used: list[IPv4Network | IPv6Network], *, tries: int = 64
 ) -> DualPrefix | None:
@@ -119,13 +129,5 @@ def free_pool(
         used: every prefix that the host routes or podman manages already.
         tries: how many pools to look at.
     """
-    for index in range(tries):
-        candidate = pool(default, index)
-        clash = any(
-            prefix.overlaps(candidate.ipv4 if prefix.version == 4 else candidate.ipv6)  # type: ignore[arg-type]
-            for prefix in used
-            if prefix.prefixlen > 0
-        )
-        if not clash:
-            return candidate
-    return None
+    pools = (pool(default, index) for index in range(tries))
+    return next((candidate for candidate in pools if not clashes(candidate, used)), None)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,12 +63,12 @@ def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
     if not ours:
         used = podman.prefixes_in_use()
         wanted = DualPrefix.model_validate(record["pool"]) if "pool" in record else None
-        clash = wanted and [p for p in used if p.overlaps(wanted.ipv4 if p.version == 4 else wanted.ipv6)]  # type: ignore[arg-type]
-        if wanted and clash and (paths.state(name).cluster).exists():
+        clash = topology.clashes(wanted, used) if wanted else []
+        if wanted and clash and paths.state(name).cluster.exists():
             raise HostError(
-                f"the lab's prefixes {wanted.ipv6} and {wanted.ipv4} are used by something else: {clash[0]}",
+                f"the lab's prefixes {wanted.ipv6}, {wanted.ipv4} are used by something else: {clash[0]}",
                 where=f"instance {instance}, {file}",
-                fix="free the prefix (`podman network ls`, `ip route`), or `tinh lab reset` to choose another",
+                fix="free it (`podman network ls`, `ip route`), or choose another by `tinh lab reset`",
             )
         pool = wanted if wanted and not clash else topology.free_pool(default, used)
         if pool is None:
@@ -86,7 +87,7 @@ def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
 
 
 @contextmanager
-def _phase(site: str, name: str, tell: Tell) -> Iterator[None]:
+def _phase(site: str, name: str, tell: Tell) -> Generator[None]:
     tell(name)
     start = time.monotonic()
     yield
@@ -285,7 +286,7 @@ def fetch_kubeconfig(site: Site) -> None:
     uid = _ssh(
         site,
         first.name,
-        "kubectl --kubeconfig /etc/kubernetes/admin.conf get namespace kube-system -o jsonpath={.metadata.uid}",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf get ns kube-system -o jsonpath={.metadata.uid}",
     ).strip()
     if state.cluster.exists():
         known = json.loads(state.cluster.read_text())["uid"]
@@ -301,16 +302,12 @@ def fetch_kubeconfig(site: Site) -> None:
 
 def ssh_command(site: Site, machine: str) -> list[str]:
     """Return the ssh command line for a machine of the site."""
-    ssh = paths.state(site.name).ssh
-    found = {m.name: m for m in site.all_machines()}
+    found = [m.name for m in site.all_machines()]
     if machine not in found:
         raise TinhError(
             f"unknown machine {machine!r}", where=f"site {site.name}", fix=f"use one of: {', '.join(found)}"
         )
-    return [
-        "ssh", "-i", str(ssh / "id_ed25519"), "-o", f"UserKnownHostsFile={ssh / 'known_hosts'}",
-        "-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR", f"root@{found[machine].primary.ipv6}",
-    ]  # fmt: skip
+    return ["ssh", "-F", str(paths.state(site.name).ssh / "config"), machine]
 
 
 def _ssh(site: Site, machine: str, command: str) -> str:
@@ -325,7 +322,7 @@ def _ssh(site: Site, machine: str, command: str) -> str:
 
 
 def down(name: str = "lab", tell: Tell = print) -> None:
-    """Remove every machine, volume and network of the instance; keys stay, Pulumi's state is set aside."""
+    """Remove every machine, volume and network of the instance; keys and passphrase stay."""
     _check_kind(name)
     for kind in ("container", "network"):
         for item in podman.listing(kind, paths.instance()):
@@ -336,11 +333,7 @@ def down(name: str = "lab", tell: Tell = print) -> None:
     state = paths.state(name)
     for file in (state.kubeconfig, state.cluster, _converged(name)):
         file.unlink(missing_ok=True)
-    if state.pulumi.exists():
-        # Pulumi's state describes objects of a cluster that no longer exists; the next `up` starts anew
-        target = state.root / f"pulumi.gone-{time.strftime('%Y%m%d-%H%M%S')}"
-        state.pulumi.rename(target)
-        tell(f"Pulumi state of the removed cluster kept in {target.name}")
+    shutil.rmtree(state.pulumi, ignore_errors=True)
 
 
 def _converged(name: str) -> Path:

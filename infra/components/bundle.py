@@ -19,16 +19,18 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.errors import IntegrityError
 from infra.model.site import SiteKind
 
-#: Later kinds wait for all earlier ones of the same bundle; unnamed kinds come first, at once. Jobs make what
-#: workloads mount; webhooks and aggregated APIs would refuse other objects while their workload does not
-#: answer yet.
+#: Later kinds wait for all earlier ones of the same bundle; unnamed kinds come first, at once. Webhooks are
+#: among the first: operators write their CA into them at the start and fail without them, and they only
+#: concern the operators' own kinds. Jobs make what workloads mount. An aggregated API without its workload
+#: disturbs everybody's discovery, so it comes last.
 _WAVES: tuple[tuple[str, ...], ...] = (
     ("Job",),
     ("Deployment", "DaemonSet", "StatefulSet"),
-    ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "APIService"),
+    ("APIService",),
 )
+_WEBHOOKS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
 #: Kinds that only work when an operator runs behind them; on a simulated site none does.
-_SERVED = frozenset(_WAVES[2])
+_SERVED = frozenset({*_WEBHOOKS, "APIService"})
 
 
 def load(file: Path) -> list[Object]:
@@ -82,8 +84,8 @@ def prepare(objs: Iterable[Object], kind: SiteKind) -> list[Object]:
                 del spec["conversion"]
             else:
                 conversion.get("webhook", {}).get("clientConfig", {}).pop("caBundle", None)
-        elif obj["kind"] in _SERVED:
-            for webhook in obj.get("webhooks", []):
+        elif obj["kind"] in _WEBHOOKS:
+            for webhook in obj["webhooks"]:
                 webhook["clientConfig"].pop("caBundle", None)
         elif obj["kind"] == "Service":
             spec.setdefault("ipFamilyPolicy", "PreferDualStack")

@@ -200,8 +200,7 @@ def _save(url: str, part: Path) -> None:
         if response.status_code == requests.codes.requested_range_not_satisfiable or (
             response.status_code == requests.codes.partial_content and not resumed
         ):
-            # It ended at the last byte, or the server's file is another one now: the
-            # checksum will tell; start anew.
+            # The server's file is another one now.
             part.unlink()
             raise _Again("the server refuses the rest of the file")
         with part.open("ab" if resumed else "wb") as stream:

@@ -151,8 +151,11 @@ def unpack_chart(source: Path, spec: ManifestBuild, target: Path, replace: _Repl
 def _render(helm: Path, chart: Path, spec: ManifestBuild, work: Path, log: TextIO) -> str:
     values = work / "own-values.yaml"
     values.write_text(yaml.safe_dump(spec.values), "utf-8")
-    where = ["--namespace", spec.namespace] if spec.namespace else []
-    argv = [helm, "template", spec.release or chart.name, chart, *where, "--include-crds", "--values", values]
+    argv = [helm, "template", spec.release or chart.name, chart, "--include-crds", "--values", values]
+    if spec.namespace:
+        argv += ["--namespace", spec.namespace]
+    if spec.kube_version:  # else what this helm was linked with
+        argv += ["--kube-version", spec.kube_version]
     # helm's own folders would be read from the home of whoever builds
     env = {f"HELM_{kind}_HOME": str(work / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
     return process.output(argv, log=log, env=env)

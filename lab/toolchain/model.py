@@ -132,15 +132,15 @@ class ImageBuild(Model):
     base: str | None = Field(None, description="rootfs tool whose tar is the first layer; none: from scratch")
     files: dict[str, str] = Field(
         default_factory=dict,
-        description="path in the image -> `<tool>:<path in its artifact>`, `text:<content>` (executable when it "
-        "begins with #!), `dir:[octal mode]` or `link:<target>`",
+        description="path in the image -> `<tool>:<path in its artifact>`, `text:<content>` (executable when "
+        "it begins with #!), `dir:[octal mode]` or `link:<target>`",
     )
     unzip: dict[str, str] = Field(
         default_factory=dict, description="folder in the image -> `<tool>:<zip>`; top folder stripped"
     )
     run: list[str] = Field(
         default_factory=list,
-        description="commands run in a chroot of the composed root (network off); what they change becomes a layer",
+        description="commands run in a chroot of the composed root, network off; what they change is a layer",
     )
     entrypoint: list[str] = Field(default_factory=list)
     cmd: list[str] = Field(default_factory=list)
@@ -156,7 +156,7 @@ class ImageBuild(Model):
 
 
 class ManifestBuild(Model):
-    """Kubernetes objects of a Go module: its files, a kustomization built by kubectl, or a chart rendered by helm.
+    """Kubernetes objects of a Go module: files, a kustomization built by kubectl, a chart rendered by helm.
 
     Of several, the objects come in this order: files, kustomization, chart.
     """
@@ -173,15 +173,16 @@ class ManifestBuild(Model):
     )
     into_chart: dict[str, str] = Field(
         default_factory=dict,
-        description="path in the chart -> glob below the module's folder: files the publisher adds when packing "
+        description="path in the chart -> glob below the module's folder: what its publisher adds "
         "(a path with a slash at its end is a folder)",
     )
     release: str | None = None
     namespace: str | None = None
+    kube_version: str | None = Field(None, description="version of the cluster that a chart is rendered for")
     values: dict[str, object] = Field(default_factory=dict)
     replace: dict[str, str] = Field(
         default_factory=dict,
-        description="text -> replacement, in files and charts before they are used and in the result of kustomize; "
+        description="text -> replacement, in files, in charts before rendering, and in what kustomize gives; "
         "{version} is replaced; each text must occur",
     )
 

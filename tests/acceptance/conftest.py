@@ -1,0 +1,79 @@
+"""The running lab, looked at from outside: SSH to machines, kubectl to the cluster, clients of the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import testinfra
+
+from infra import paths
+from infra.model.site import Role, Site, load_site
+
+SITE = "lab"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+def tinh(*args, timeout=3600):
+    """Run the command line as a user would."""
+    command = [sys.executable, "-m", "cli.main", *args]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, check=False, cwd=paths.REPO
+    )
+
+
+@dataclass
+class Lab:
+    site: Site
+
+    def machine(self, name):
+        config = paths.state(SITE).ssh / "config"
+        return testinfra.get_host(f"ssh://{name}", ssh_config=str(config))
+
+    def machines(self, role):
+        return [self.machine(m.name) for m in self.site.by_role(role)]
+
+    def kubectl(self, *args, check=True, stdin=None, timeout=300):
+        from lab.toolchain import bin_dir
+
+        command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(paths.state(SITE).kubeconfig), *args]
+        result = subprocess.run(
+            command, capture_output=True, text=True, input=stdin, timeout=timeout, check=False
+        )
+        if check:
+            assert result.returncode == 0, f"{' '.join(args)}: {result.stderr}"
+        return result
+
+    def get(self, *args):
+        return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
+
+    def client(self, mode, command):
+        """Run a command on the outside: client `ipv4`, `ipv6` or `dual`."""
+        return self.machine("client1").run(f"ip netns exec {mode} {command}")
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """The lab with all layers; what is missing is brought up first."""
+    result = tinh("up", "--site", SITE, "--yes")
+    print(result.stdout[-2000:], file=sys.stderr)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return Lab(load_site(SITE))
+
+
+@pytest.fixture(scope="session")
+def roles():
+    return Role
+
+
+os.environ.setdefault("PYTHONUNBUFFERED", "1")

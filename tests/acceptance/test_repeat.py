@@ -1,0 +1,24 @@
+"""Doing it again changes nothing."""
+
+from infra import paths
+from infra.render.inventory import inventory
+from tests.acceptance.conftest import SITE, tinh
+
+
+def test_diff_right_after_up_reports_no_change(lab):
+    result = tinh("diff", "--site", SITE)
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_day_0_a_second_time_changes_nothing_on_any_machine(lab, tmp_path):
+    from cli.ansible import play
+    from lab.toolchain import artifact
+    from lab.up import ARTIFACTS
+
+    state = paths.state(SITE)
+    hosts = inventory(
+        lab.site, ssh=state.ssh, pki=state.pki, artifacts={n: str(artifact(n)) for n in ARTIFACTS}
+    )
+    recap = play("site.yml", hosts, log=tmp_path / "log")
+    assert recap.changed_tasks == []
+    assert set(recap.ok) == {m.name for m in lab.site.all_machines()}
