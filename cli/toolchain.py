@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -103,43 +104,51 @@ def show(source: str) -> None:
 
     found = engine(source)
     table = Table(box=None, pad_edge=False)
-    for title in ("tool", "version", "kind", "stage", "in the cache", "official release", "closed network"):
-        table.add_column(title, no_wrap=title in ("tool", "version", "kind", "stage"))
+    for title in (
+        "tool",
+        "version",
+        "kind",
+        "stage",
+        "in cache",
+        "release",
+        "checksum",
+        "signature",
+        "built by",
+    ):
+        table.add_column(title, overflow="fold")
     for tool in found.catalogue:
-        table.add_row(
+        cells = (
             tool.name,
             tool.version,
             tool.kind,
             tool.stage,
             _state(found, tool),
-            _release(tool),
+            *_release(tool),
             tool.build.kind,
         )
-    Console().print(table)
+        table.add_row(*cells)
+    # A pipe has no width: print whole lines for grep.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _state(found: Engine, tool: Tool) -> str:
-    """Tell what is in the cache, and how it was checked when it was downloaded."""
+    """Tell what is in the cache."""
     try:
         folder = found.present(tool.name)
-    except TinhError as error:
-        return f"damaged: {error.what}"
-    if folder is None:
-        return "-"
-    facts = found.store.manifest(folder)
-    checks = {f"checksum {item['checksum']}, signature {item['signature']}" for item in facts["evidence"]}
-    return "; ".join([facts["source"], *sorted(checks)])
+    except TinhError:
+        return "DAMAGED"
+    return found.store.manifest(folder)["source"] if folder else "-"
 
 
-def _release(tool: Tool) -> str:
-    """Tell what an official release is checked against."""
+def _release(tool: Tool) -> tuple[str, str, str]:
+    """Tell what an official release consists of and how checksum and signature are checked."""
     if not tool.official:
-        return "none"
+        return "none", "-", "-"
     if tool.official.image:
-        return "image, digest pinned" if tool.official.image.digest else "image, digest not pinned"
+        return "image", "pinned" if tool.official.image.digest else "not pinned", "not verified"
     items = tool.official.downloads
-    checksum = "hash pinned" if all(item.sha256 for item in items) else "publisher's checksums"
-    return f"{checksum}, signature {'not verified' if any(item.signature_url for item in items) else 'none'}"
+    checksum = "pinned" if all(item.sha256 for item in items) else "publisher's"
+    return "files", checksum, "not verified" if any(item.signature_url for item in items) else "none"
 
 
 @command.command()
@@ -174,28 +183,32 @@ def why(name: str, source: str) -> None:
     found = engine(source)
     tool = found.catalogue[name]
     wanted = choose(found.catalogue, source)
+    release, checksum, signature = _release(tool)
+    times = found.store.durations()
     lines = {
         "why": tool.why,
         "stage": f"{tool.stage}{', on PATH' if tool.host else ''}",
         "needs": ", ".join(found.needs(name, wanted)) or "nothing",
         "needed by": ", ".join(found.catalogue.dependents(name)) or "no other tool",
         "source now": found.catalogue.source(name, wanted),
-        "official": _release(tool),
+        "official": f"{release}, checksum {checksum}, signature {signature}",
         "closed network": tool.build.model_dump_json(exclude_defaults=True),
         "key": found.catalogue.key(name, wanted),
-        "cached": ", ".join(str(folder) for folder in found.folders(name)) or "no",
         "state": _state(found, tool),
-        "last build": f"{found.store.durations()[name]:.0f} s"
-        if name in found.store.durations()
-        else "not on this machine",
+        "last build": f"{times[name]:.0f} s" if name in times else "not on this machine",
     }
     click.echo(f"{tool.name} {tool.version} ({tool.kind})")
     for title, text in lines.items():
         click.echo(f"  {title + ':':16}{text}")
     for item in tool.official.downloads if tool.official else []:
-        click.echo(f"  {'download:':16}{item.url.replace('{version}', tool.version)}")
-        against = item.sha256 or (item.checksum_url or "").replace("{version}", tool.version)
+        click.echo(f"  {'download:':16}{tool.fill(item.url)}")
+        against = item.sha256 or tool.fill(item.checksum_url or "")
         click.echo(f"  {'checked with:':16}{against}")
+    for folder in found.folders(name):
+        click.echo(f"  {'cached:':16}{folder}")
+        for item in found.store.manifest(folder)["evidence"]:
+            click.echo(f"  {'downloaded:':16}{item['url']} sha256 {item['sha256']}")
+            click.echo(f"  {'':16}checksum: {item['checksum']}; signature: {item['signature']}")
 
 
 @command.command()

@@ -82,11 +82,11 @@ class _Module:
         """Build all packages in one go, so that shared ones compile once, and lay out the artifact."""
         for name, item in self.recipe.embed.items():
             text = self._source(item.source).read_text("utf-8")
-            document = json.loads(text) | {key: self._text(value) for key, value in item.set.items()}
+            document = json.loads(text) | {key: self.tool.fill(value) for key, value in item.set.items()}
             (self.work / name).write_text(
                 json.dumps(document, separators=(",", ":"), ensure_ascii=False), "utf-8"
             )
-        stamps = " ".join(f"-X {key}={self._text(value)}" for key, value in self.recipe.stamp.items())
+        stamps = " ".join(f"-X {key}={self.tool.fill(value)}" for key, value in self.recipe.stamp.items())
         names = _base_names(self.recipe)
         built = self.work / ".out"
         built.mkdir()
@@ -98,7 +98,7 @@ class _Module:
             *dict.fromkeys(self.recipe.packages.values()),
         )
         for name, package in self.recipe.packages.items():
-            path = self._text(name)
+            path = self.tool.fill(name)
             target = out / (path if "/" in path else f"bin/{path}")
             target.parent.mkdir(parents=True, exist_ok=True)
             (built / names[package]).rename(target)
@@ -107,9 +107,6 @@ class _Module:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._source(source), target)
             target.chmod(0o755 if path.startswith("bin/") else 0o644)
-
-    def _text(self, text: str) -> str:
-        return text.replace("{version}", self.tool.version)
 
     def _run(self, *args: str) -> None:
         process.run([self.go, *args], log=self.log, cwd=self.work, env=environment())

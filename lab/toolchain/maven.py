@@ -32,7 +32,7 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
         raise HostError(
             "Maven (`mvn`) is not installed", fix="apt-get install maven, or use --source official"
         )
-    coordinates = recipe.coordinates.replace("{version}", tool.version)
+    coordinates = tool.fill(recipe.coordinates)
     work = out / ".maven"
     process.run(
         [
@@ -50,7 +50,7 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
             where=f"tool {tool.name}",
             fix="find out why it changed before changing the pinned hash",
         )
-    target = out / recipe.to.replace("{version}", tool.version)
+    target = out / tool.fill(recipe.to)
     target.parent.mkdir(parents=True, exist_ok=True)
     file.rename(target)
     work.rmdir()

@@ -216,3 +216,7 @@ class Tool(Model):
     memory: float = Field(1.0, description="GiB at the peak of the build; jobs that do not fit together wait")
     official: Official | None = None
     build: Build
+
+    def fill(self, text: str) -> str:
+        """Return the text with `{version}` replaced."""
+        return text.replace("{version}", self.version)

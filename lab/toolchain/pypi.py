@@ -27,7 +27,7 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
     assert isinstance(recipe, PypiBuild)  # noqa: S101 - the registry calls this builder for this kind only
     work = out / ".wheel"
     work.mkdir()
-    requirement = recipe.requirement.replace("{version}", tool.version)
+    requirement = tool.fill(recipe.requirement)
     (work / "requirements.txt").write_text(f"{requirement} --hash=sha256:{recipe.sha256}\n")
     process.run(
         [

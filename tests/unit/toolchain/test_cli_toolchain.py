@@ -70,10 +70,35 @@ def test_get_refuses_unknown_names():
 
 
 def test_list_says_honestly_what_is_checked():
-    assert "signature not verified" in " ".join(run("list").output.split()).replace("- ", "-")
+    row = next(line for line in run("list").output.splitlines() if line.startswith("a "))
+    assert " ".join(row.split()) == "a 1.0 binaries lab - files publisher's not verified local"
     run("get", "b", "-q")
     row = next(line for line in run("list").output.splitlines() if line.startswith("b "))
-    assert "build" in row
+    assert " ".join(row.split()) == "b 1.0 binaries base build none - - local"
+
+
+def test_list_and_why_show_damage(found: Engine):
+    run("get", "a", "-q")
+    folder = found.present("a")
+    assert folder
+    (folder / "bin" / "a").write_text("longer")
+    assert "DAMAGED" in run("list").output
+    assert "DAMAGED" in run("why", "a").output
+
+
+def test_why_shows_how_a_download_was_checked(found: Engine):
+    out = found.store.begin("a")
+    evidence = {
+        "url": "https://x.test/a-1.0",
+        "sha256": "b" * 64,
+        "checksum": "pinned",
+        "signature": "not verified",
+    }
+    facts = {"source": "official", "evidence": [evidence]}
+    found.store.commit(out, "a", found.catalogue.key("a", "official"), facts)
+    text = run("why", "a").output
+    assert f"https://x.test/a-1.0 sha256 {'b' * 64}" in text
+    assert "checksum: pinned; signature: not verified" in text
 
 
 def test_why_names_users_sources_and_checks():
@@ -81,6 +106,7 @@ def test_why_names_users_sources_and_checks():
     assert "needed by:      b" in text
     assert "signature not verified" in text
     assert "https://x.test/a-1.0.sha256" in text
+    assert "on PATH" not in text
     assert "publishes names" in run("why", "b").output
 
 
