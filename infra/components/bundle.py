@@ -1,7 +1,7 @@
 """Upstream manifests (operators and their CRDs) as Pulumi resources.
 
-Registered one by one instead of through the provider's ConfigGroup: tests see every object, and objects are
-sent once instead of twice. Measured numbers are in the note on the issue.
+Registered one by one instead of through the provider's ConfigGroup: tests see every object, and it costs less. A
+preview of Envoy Gateway's 22 CRDs took 8.4 s of CPU this way and 11.0 s as a ConfigGroup (objects are sent twice).
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _probe(path: str, period: int, failures: int) -> Object:
 
 
 def keycloak(args: KeycloakArgs) -> list[Object]:
-    """Return Deployment and Service."""
+    """Return Service and Deployment."""
     metadata = {"name": _APP, "namespace": args.namespace, "labels": labels.labels(_APP, args.namespace)}
     container = {
         "name": _APP,
@@ -172,7 +172,8 @@ def keycloak(args: KeycloakArgs) -> list[Object]:
     service: Object = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata,
+        # The servers are awaited themselves; waiting for the Service too would only add its 10 s of settling.
+        "metadata": metadata | {"annotations": {"pulumi.com/skipAwait": "true"}},
         "spec": {
             "ipFamilyPolicy": "RequireDualStack",
             "ipFamilies": ["IPv6", "IPv4"],
@@ -180,7 +181,7 @@ def keycloak(args: KeycloakArgs) -> list[Object]:
             "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
         },
     }
-    return [deployment, service]
+    return [service, deployment]
 
 
 class Identity(Component):

@@ -10,6 +10,7 @@ import pytest
 
 from infra import contract, paths
 from infra.contract import BaseContract, PlatformsContract
+from lab.toolchain import catalogue
 from tests.conftest import SECRET, Engine
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -166,3 +167,23 @@ def test_the_database_password_never_passes_through_pulumi(declare: Declare) -> 
     pod = engine.one("Deployment", "keycloak").inputs["spec"]["template"]["spec"]
     password = next(item for item in pod["containers"][0]["env"] if item["name"] == "KC_DB_PASSWORD")
     assert password["valueFrom"]["secretKeyRef"] == {"name": "identity-db-app", "key": "password"}
+
+
+def images(value: Any) -> set[str]:
+    """Return every image that is named anywhere in an object."""
+    if isinstance(value, dict):
+        own = {item for key, item in value.items() if key in {"image", "imageName"} and isinstance(item, str)}
+        return own.union(*map(images, value.values()))
+    return set().union(*map(images, value)) if isinstance(value, list) else set()
+
+
+def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(declare: Declare) -> None:
+    known = {catalogue.image_ref(catalogue.load()[name]) for name in map(tool_name, catalogue.load())}
+    used = {
+        image
+        for stack in ("base.lab", "platforms.lab")
+        for item in declare(stack).objects()
+        for image in images(item.inputs)
+    }
+    assert len(used) == 4
+    assert used <= known
