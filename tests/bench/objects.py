@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NAMESPACE = "tinh-bench"
 GROUP = "bench.tinh.test"
+SAMPLES = f"/apis/{GROUP}/v1/namespaces/{NAMESPACE}/samples"
 LABELS = {"app.kubernetes.io/part-of": NAMESPACE}
 
 #: What must be there before; it is not measured.

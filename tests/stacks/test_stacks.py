@@ -178,7 +178,7 @@ def images(value: Any) -> set[str]:
 
 
 def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(declare: Declare) -> None:
-    known = {catalogue.image_ref(catalogue.load()[name]) for name in map(tool_name, catalogue.load())}
+    known = {catalogue.image_ref(tool) for tool in catalogue.load()}
     used = {
         image
         for stack in ("base.lab", "platforms.lab")
