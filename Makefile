@@ -22,9 +22,8 @@ $(VENV)/.locked: requirements.lock pyproject.toml
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@$(VENV)/bin/uv --version 2>/dev/null | grep -qF ' $(UV_VERSION)' || $(VENV)/bin/pip install --quiet uv==$(UV_VERSION)
 	@$(VENV)/bin/uv pip sync --quiet --require-hashes --python $(PY) requirements.lock
-	@$(VENV)/bin/pip install --quiet uv==$(UV_VERSION)
 	@$(VENV)/bin/uv pip install --quiet --no-deps --python $(PY) --editable .
-	@$(PY) -m compileall -q $(VENV)/lib || echo "note: some packages ship files for other Python versions"
+	@$(PY) -m compileall -q $(VENV)/lib cli infra lab stacks || echo "note: some packages ship files for other Python versions"
 	@touch $@
 
 host: ## Install the OS packages that are missing

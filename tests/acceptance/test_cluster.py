@@ -31,7 +31,8 @@ def test_secrets_are_encrypted_in_etcd(lab, probe):
     lab.kubectl("-n", probe, "create", "secret", "generic", "clear", "--from-literal=word=very-visible-word")
     control = lab.machine("cp1")
     raw = control.check_output(
-        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-cp1 -- etcdctl "
+        "set -o pipefail; kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system exec etcd-cp1 -- etcdctl "
+        "--endpoints='https://[::1]:2379' "
         "--cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/server.crt "
         "--key=/etc/kubernetes/pki/etcd/server.key get /registry/secrets/"
         + f"{probe}/clear --print-value-only | tr -dc '[:print:]'"
