@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -193,6 +194,36 @@ def remove_all(instance: str) -> dict[str, int]:
         for name in listing(kind, instance):
             run(kind, "rm", "--force", name)
             gone[f"{kind}s"] += 1
+    return gone
+
+
+def leftover_rules(listing: str) -> list[list[str]]:
+    """Return the iptables arguments that remove what netavark leaves behind, from an `iptables -S` listing. Pure.
+
+    Jumps first, then the chains are emptied, then removed: a chain in use cannot be removed.
+    """
+    jumps, flush, remove = [], [], []
+    for line in listing.splitlines():
+        words = shlex.split(line)
+        if words[0] == "-N" and words[1].startswith("NETAVARK"):
+            flush.append(["-F", words[1]])
+            remove.append(["-X", words[1]])
+        elif words[0] == "-A" and words[-1].startswith("NETAVARK") and not words[1].startswith("NETAVARK"):
+            jumps.append(["-D", *words[1:]])
+    return jumps + flush + remove
+
+
+def remove_leftover_rules() -> int:
+    """Remove netavark's chains once no container is left on this machine; return how many rules went."""
+    if run("ps", "--all", "--quiet").stdout.strip():
+        return 0
+    gone = 0
+    for tool in ("iptables", "ip6tables"):
+        for table in ("filter", "nat"):
+            listing = subprocess.run([tool, "-t", table, "-S"], capture_output=True, text=True, check=False)
+            for words in leftover_rules(listing.stdout):
+                subprocess.run([tool, "-t", table, *words], capture_output=True, check=False)
+                gone += 1
     return gone
 
 

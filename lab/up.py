@@ -328,6 +328,7 @@ def down(name: str = "lab", tell: Tell = print) -> None:
         for item in podman.listing(kind, paths.instance()):
             podman.own(kind, item, {"tinh.checkout": str(paths.REPO), "tinh.site": name})
     gone = podman.remove_all(paths.instance())
+    gone["firewall rules"] = podman.remove_leftover_rules()
     tell(", ".join(f"{count} {kind}" for kind, count in gone.items()) + " removed")
     # the cluster is gone: what describes it must not outlive it
     state = paths.state(name)

@@ -64,7 +64,9 @@ def contest(site_name: str, counts: list[int], rounds: int) -> list[Result]:
     from lab.toolchain import ensure
 
     ensure(["pulumi", "pulumi-language-python", "pulumi-kubernetes"])
-    env = {"HOME": os.environ["HOME"], **environment(site)}
+    # what the runner's children have: the caller's variables but Pulumi's, and those of the site
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+    env = {**mine, **environment(site), "TINH_BENCH_SITE": site.name}
     with tempfile.TemporaryDirectory(prefix="tinh-bench-") as folder:
         both = Contest(env, Path(folder))
         with both.cluster():

@@ -31,3 +31,33 @@ def test_an_object_that_the_lab_did_not_make_is_refused(monkeypatch, labels):
     with pytest.raises(RefusedError) as error:
         podman.own("container", "tinh-main-cp1", OURS)
     assert "TINH_INSTANCE" in error.value.fix
+
+
+LISTING = """-P FORWARD ACCEPT
+-N NETAVARK_FORWARD
+-N MINE
+-A FORWARD -m comment --comment "netavark firewall plugin rules" -j NETAVARK_FORWARD
+-A NETAVARK_FORWARD -j ACCEPT
+-A FORWARD -j MINE
+"""
+
+
+def test_netavarks_chains_are_removed_jumps_first_and_nobody_elses():
+    assert podman.leftover_rules(LISTING) == [
+        [
+            "-D",
+            "FORWARD",
+            "-m",
+            "comment",
+            "--comment",
+            "netavark firewall plugin rules",
+            "-j",
+            "NETAVARK_FORWARD",
+        ],
+        ["-F", "NETAVARK_FORWARD"],
+        ["-X", "NETAVARK_FORWARD"],
+    ]
+
+
+def test_an_empty_listing_asks_for_nothing():
+    assert podman.leftover_rules("-P INPUT ACCEPT\n") == []
