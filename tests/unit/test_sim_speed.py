@@ -11,7 +11,7 @@ class Engine:
     def __init__(self):
         self.logged = []
 
-    def Log(self, request):  # noqa: N802 - the name is gRPC's
+    def Log(self, request):
         self.logged.append(request.message)
 
 
