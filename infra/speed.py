@@ -12,7 +12,7 @@ def quiet_sdk() -> None:
     shows them or not: with 1,000 objects that is a third of a run's time. They also hold the values of secret
     outputs in clear text, which then are in the engine's event log.
     """
-    pulumi.log.debug = _nothing
+    pulumi.log.debug = _nothing  # ty: ignore[invalid-assignment]
 
 
 def _nothing(*_: object, **__: object) -> None:
