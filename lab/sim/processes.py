@@ -89,7 +89,7 @@ class Processes:
             self.stop(process.name)
         self.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.logs / f"{process.name}.log").open("wb") as log:
+        with (self.logs / f"{process.name}.log").open("ab") as log:  # keeps what an earlier one died of
             child = subprocess.Popen(
                 process.argv,
                 stdin=subprocess.DEVNULL,

@@ -115,7 +115,7 @@ def text(sample: Sample) -> str:
 
 def show(report: dict, results: list[Result], began: Sample) -> None:
     """Print the report."""
-    console = Console(width=max(100, Console().width))
+    console = Console(width=max(120, Console().width))
     facts = report["machine"]
     console.print(
         f"{facts['cores']} cores, {facts['memory_gib']} GiB, kernel {facts['kernel']}, "

@@ -9,11 +9,11 @@ import pulumi
 from infra import paths
 from infra.components.manifest import Manifest
 from infra.model.site import load_site
-from infra.speed import quiet_sdk
+from infra.speed import tune
 from infra.stackinfo import StackInfo
 from stacks.context import context
 
-quiet_sdk()
+tune()
 site = load_site(os.environ["TINH_BENCH_SITE"])
 uid = json.loads(paths.state(site.name).cluster.read_text())["uid"]
 provider = context(StackInfo("base", site.name), site, uid).provider()
