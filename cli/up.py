@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,14 +12,18 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import layer_option, need_terminal, site_option
+from infra.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from cli.progress import Plain
-    from cli.runner import Runner
+    from cli.runner import Outcome, Runner
     from infra.model.site import Site
     from infra.stackinfo import StackInfo
+
+#: Seconds to wait between tries for a webhook that does not answer yet.
+WEBHOOK_PAUSES = (5, 10, 20)
 
 
 @click.command()
@@ -113,8 +118,25 @@ def _deploy(runner: Runner, stack: StackInfo, view: Plain, yes: bool) -> None:
             click.confirm(f"Deploy {stack.name} ({planned.tally.text()})?", abort=True)
         with view.showing(stack.name):
             runner.prepare(stack)
-            outcome = runner.up(stack)
+            outcome = _up(runner, stack, view)
         view.done(outcome)
+
+
+def _up(runner: Runner, stack: StackInfo, view: Plain) -> Outcome:
+    """Deploy; again after a while when only an operator's webhook was not reached yet.
+
+    A pod may be ready a moment before its webhook listens and every node knows where it is. The API server
+    then says `failed calling webhook`; a webhook that refuses says `denied the request`.
+    """
+    for pause in WEBHOOK_PAUSES:
+        try:
+            return runner.up(stack)
+        except ToolError as error:
+            if "failed calling webhook" not in error.what:
+                raise
+            view.note(f"{stack.name}: a webhook does not answer yet; again in {pause} s")
+            time.sleep(pause)
+    return runner.up(stack)
 
 
 def published(site: Site) -> str:

@@ -55,10 +55,19 @@ def _kubelets_unverified(obj: Object) -> Object:
     return changed
 
 
+def _ready_when_webhook_listens(obj: Object) -> Object:
+    """Call MetalLB's controller ready when its webhook listens: the pools that follow are checked by it."""
+    changed = copy.deepcopy(obj)
+    container = changed["spec"]["template"]["spec"]["containers"][0]
+    container["readinessProbe"] = {"tcpSocket": {"port": "webhook-server"}, "periodSeconds": 2}
+    return changed
+
+
 BUNDLES = ("local-path", "metrics-server", "metallb", "cert-manager", "cnpg", "envoy-gateway")
 #: Bundle -> (`Kind/name` -> change).
 PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
     "local-path": {f"StorageClass/{STORAGE_CLASS}": _default_class},
+    "metallb": {"Deployment/controller": _ready_when_webhook_listens},
     "metrics-server": {"Deployment/metrics-server": _kubelets_unverified},
 }
 

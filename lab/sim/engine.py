@@ -98,6 +98,8 @@ class Sim:
             wanted = plan.processes(site, self.layout, ports, bin_dir(), sys.executable)
             api = Api(self.state.kubeconfig)
 
+            # after a restart of the machine all pid files are stale; from here on a dead process is a failure
+            self.processes.forget(plan.NAMES)
             started = [self.processes.start(wanted[name]) for name in ("etcd", "kube-apiserver")]
             self._wait("kube-apiserver", lambda: api.ok("/readyz"), progress)
             started += [self.processes.start(wanted[name]) for name in plan.NAMES[2:]]

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +120,13 @@ class Processes:
             raise ToolError(
                 f"processes {sorted(alive)} do not end", where=str(self.run), fix="look at them with ps"
             )
+        self.forget(names)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the pid files of processes that are gone."""
         for name in names:
-            (self.run / f"{name}.json").unlink(missing_ok=True)
+            if self.pid(name) is None:
+                (self.run / f"{name}.json").unlink(missing_ok=True)
 
     def tail(self, name: str, lines: int = 12) -> str:
         """Return the end of a process's log."""

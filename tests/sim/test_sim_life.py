@@ -55,6 +55,17 @@ def test_a_killed_process_is_healed_and_the_others_live_on(sim, api, victim):
     api.call("GET", f"/api/v1/namespaces/default/configmaps/keep-{victim}")  # nothing was lost
 
 
+def test_all_killed_at_once_as_by_a_restart_of_the_machine(sim, api):
+    api.call("POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "keep-all"}})
+    before = pids(sim)
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    while any(start_time(pid) is not None for pid in before.values()):
+        pass
+    assert sim.up().running
+    api.call("GET", "/api/v1/namespaces/default/configmaps/keep-all")
+
+
 def test_the_number_of_nodes_follows_and_is_remembered(sim):
     assert sim.up(4).ready_nodes == 4
     assert sim.up().ready_nodes == 4
