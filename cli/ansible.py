@@ -17,16 +17,11 @@ from infra.errors import ToolError
 
 @dataclass
 class Recap:
-    """What a playbook run did: per host counts of ok, changed, failures, unreachable."""
+    """What a playbook run did: per host counts of ok and changed tasks, and which tasks changed."""
 
     ok: dict[str, int] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     changed_tasks: list[str] = field(default_factory=list)
-
-    @property
-    def total_changed(self) -> int:
-        """Sum of changed tasks over all hosts."""
-        return sum(self.changed.values())
 
 
 def play(
@@ -35,8 +30,6 @@ def play(
     *,
     log: Path,
     tell: Callable[[str], None] = lambda _: None,
-    limit: str | None = None,
-    extra: dict[str, Any] | None = None,
 ) -> Recap:
     """Run a playbook of `playbooks/` against an inventory.
 
@@ -48,8 +41,6 @@ def play(
         inventory: as made by `infra.render.inventory`.
         log: file that gets Ansible's own output.
         tell: gets one line per play and task.
-        limit: host pattern.
-        extra: extra variables.
 
     Raises:
         ToolError: a task failed or a host was unreachable; host, task and message are named.
@@ -87,9 +78,7 @@ def play(
             project_dir=str(paths.PLAYBOOKS),
             playbook=playbook,
             inventory=inventory,
-            extravars=extra or {},
             envvars=environment,
-            limit=limit,
             quiet=True,
             event_handler=on_event,
             suppress_env_files=False,

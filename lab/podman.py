@@ -235,8 +235,3 @@ def exists_image(ref: str) -> bool:
 def import_rootfs(tar: Path, ref: str) -> None:
     """Import a root file system as a one-layer image."""
     run("import", "--change", 'CMD ["/sbin/init"]', str(tar), ref, timeout=900)
-
-
-def execute(container: str, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a command in a container and return the result (never raises on its exit code)."""
-    return run("exec", container, *command, check=False, timeout=timeout)

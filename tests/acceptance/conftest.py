@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pytest
 import testinfra
 
 from infra import paths
-from infra.model.site import Role, Site, load_site
+from infra.model.site import Site, load_site
 
 SITE = "lab"
 
@@ -69,11 +68,3 @@ def lab():
     print(result.stdout[-2000:], file=sys.stderr)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return Lab(load_site(SITE))
-
-
-@pytest.fixture(scope="session")
-def roles():
-    return Role
-
-
-os.environ.setdefault("PYTHONUNBUFFERED", "1")
