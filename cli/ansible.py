@@ -8,11 +8,18 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from infra import paths
 from infra.errors import ToolError
+
+
+def _strategies() -> Path:
+    found = find_spec("ansible_mitogen")
+    assert found and found.submodule_search_locations  # noqa: S101 - a locked dependency
+    return Path(found.submodule_search_locations[0], "plugins", "strategy")
 
 
 @dataclass
@@ -71,6 +78,9 @@ def play(
         "ANSIBLE_CONFIG": str(paths.PLAYBOOKS / "ansible.cfg"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "ANSIBLE_HOME": str(private / "home"),
+        # Mitogen: one Python process per machine and run. Measured on the lab: 42 -> 12 s without changes.
+        "ANSIBLE_STRATEGY_PLUGINS": str(_strategies()),
+        "ANSIBLE_STRATEGY": "mitogen_linear",
     }
     try:
         result = ansible_runner.run(

@@ -29,7 +29,7 @@ import yaml
 from cli import backend, locks
 from cli.backend import StackState
 from cli.pulumi_events import Event, Message, Tally, follow
-from infra import paths
+from infra import paths, private
 from infra.errors import Exit, HostError, LockedError, TinhError, ToolError
 from infra.model.site import Site, SiteKind, load_site
 from infra.stackinfo import LAYERS, StackInfo
@@ -187,9 +187,7 @@ def _passphrase(state: paths.SiteState) -> None:
             where=str(state.passphrase),
             fix="restore the file (mode 0600) from the backup of the site's keys; a new one opens nothing",
         )
-    handle = os.open(state.passphrase, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(secrets.token_urlsafe(32))
+    private.once(state.passphrase, lambda: secrets.token_urlsafe(32).encode())
 
 
 def _link_plugins(artifact: Path, plugins: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,35 +11,36 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import layer_option, need_terminal, site_option
-from infra.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from cli.progress import Plain
-    from cli.runner import Outcome, Runner
+    from cli.runner import Runner
     from infra.model.site import Site
     from infra.stackinfo import StackInfo
-
-#: Seconds to wait between tries for a webhook that does not answer yet.
-WEBHOOK_PAUSES = (5, 10, 20)
 
 
 @click.command()
 @site_option
 @layer_option
 @click.option("--yes", is_flag=True, help="Do not show a preview and do not ask.")
-def command(site: str, layers: Sequence[str], yes: bool) -> None:
+@click.pass_context
+def command(context: click.Context, site: str, layers: Sequence[str], yes: bool) -> None:
     """Deploy all layers of a site in order.
 
-    May be interrupted and repeated at any time: it continues where it stopped. A lab that is not up is
-    brought up first.
+    May be interrupted and repeated at any time: it continues where it stopped. A lab or sim that is not up is
+    brought up first. Where no site is named and this host cannot run the lab, the sim is offered instead (with
+    --yes: used).
     """
     from cli.progress import watcher
     from cli.runner import Runner, select
+    from infra.model.site import SiteKind
 
     if not yes:
         need_terminal("give --yes")
+    if context.get_parameter_source("site") is click.core.ParameterSource.DEFAULT:
+        site = _possible(site, yes)
     target, stacks = select(site, layers)
     view = watcher("up")
     with _machines(target, stacks[-1].layer, view):
@@ -51,14 +51,43 @@ def command(site: str, layers: Sequence[str], yes: bool) -> None:
             _deploy(runner, stack, view, yes)
     if stacks[-1].layer == "platforms":
         click.echo(published(target))
+    if target.kind is SiteKind.SIM:
+        from lab.sim.engine import SIMULATED
+
+        click.echo(SIMULATED)
+
+
+def _possible(site: str, yes: bool) -> str:
+    """Return the site, or the sim's name where this host cannot run the lab.
+
+    Raises:
+        click.Abort: the sim was offered and not wanted.
+    """
+    from lab import doctor
+    from lab.sim.engine import SITE
+
+    missing = doctor.missing(doctor.judge(doctor.probe()))
+    if not missing:
+        return site
+    click.echo("This host cannot run the lab (`tinh lab doctor` shows every check):", err=True)
+    for finding in missing:
+        click.echo(f"  {finding.check}: {finding.found}; {finding.follows}; {finding.fix}", err=True)
+    click.echo(f"The stand-in, site {SITE}, has a real control plane and runs no container.", err=True)
+    if not yes:
+        click.confirm(f"Deploy to site {SITE} instead?", abort=True)
+    return SITE
 
 
 @contextmanager
 def _machines(site: Site, last: str, view: Plain) -> Generator[None, None, None]:
-    """Bring a lab up; the tools and images of all layers up to the last one are built meanwhile."""
+    """Bring a lab or sim up; the lab's tools and images of layers up to the last one are built meanwhile."""
     from infra import paths
     from infra.model.site import SiteKind
 
+    if site.kind is SiteKind.SIM:
+        from lab.sim.engine import Sim
+
+        Sim().up(progress=view.note)
     if site.kind is not SiteKind.LAB:
         yield
         return
@@ -118,25 +147,8 @@ def _deploy(runner: Runner, stack: StackInfo, view: Plain, yes: bool) -> None:
             click.confirm(f"Deploy {stack.name} ({planned.tally.text()})?", abort=True)
         with view.showing(stack.name):
             runner.prepare(stack)
-            outcome = _up(runner, stack, view)
+            outcome = runner.up(stack)
         view.done(outcome)
-
-
-def _up(runner: Runner, stack: StackInfo, view: Plain) -> Outcome:
-    """Deploy; again after a while when only an operator's webhook was not reached yet.
-
-    A pod may be ready a moment before its webhook listens and every node knows where it is. The API server
-    then says `failed calling webhook`; a webhook that refuses says `denied the request`.
-    """
-    for pause in WEBHOOK_PAUSES:
-        try:
-            return runner.up(stack)
-        except ToolError as error:
-            if "failed calling webhook" not in error.what:
-                raise
-            view.note(f"{stack.name}: a webhook does not answer yet; again in {pause} s")
-            time.sleep(pause)
-    return runner.up(stack)
 
 
 def published(site: Site) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
-import os
 import secrets
 import subprocess
 from pathlib import Path
@@ -18,18 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from infra import private
 
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+CA_LIFE = dt.timedelta(days=3650)
+LIFE = dt.timedelta(days=397)  # the longest that browsers accept (CA/Browser Forum, since 2020)
+RENEW_BEFORE = dt.timedelta(days=30)
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -38,15 +30,20 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _builder(subject: str, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, life: dt.timedelta) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .subject_name(subject)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(minutes=5))  # clocks of machines differ a little
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_after(now + life)
     )
+
+
+def _name(common_name: str, groups: tuple[str, ...] = ()) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def ensure_ca(folder: Path, name: str) -> Path:
@@ -61,8 +58,8 @@ def ensure_ca(folder: Path, name: str) -> Path:
         return crt
     key = ec.generate_private_key(ec.SECP256R1())
     cert = (
-        _builder(name, 3650)
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        _builder(_name(name), CA_LIFE)
+        .issuer_name(_name(name))
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(
@@ -72,47 +69,81 @@ def ensure_ca(folder: Path, name: str) -> Path:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_secret(key_file, _key_pem(key))
+    private.write(key_file, _key_pem(key))
     crt.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     return crt
 
 
-def ensure_server(folder: Path, name: str, names: list[str]) -> Path:
-    """Issue a server certificate by the CA in `folder` once; return the path of the chain `<name>.crt`.
+def ensure_certificate(
+    folder: Path,
+    name: str,
+    common_name: str,
+    *,
+    groups: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    client: bool = False,
+) -> bool:
+    """Issue `<name>.crt` and `<name>.key` by the CA in `folder`, unless they are there and good.
 
-    It is issued anew when the names changed or less than 30 days are left.
+    It is issued anew when subject or names changed or less than 30 days are left.
 
     Args:
         folder: the CA's folder.
-        name: file name of the pair.
-        names: DNS names and addresses of the server.
+        name: stem of the two files.
+        common_name: the server's name, or the user as Kubernetes reads client certificates.
+        groups: organizations: the user's groups.
+        names: DNS names and addresses under which a server answers; none for a pure client.
+        client: whether it may be shown to servers as a client's.
+
+    Returns:
+        Whether a new certificate was issued.
     """
     crt, key_file = folder / f"{name}.crt", folder / f"{name}.key"
-    wanted = [_general_name(text) for text in names]
-    if crt.exists() and key_file.exists():
-        cert = x509.load_pem_x509_certificate(crt.read_bytes())
-        have = list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-        if have == wanted and cert.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=30):
-            return crt
+    subject, wanted = _name(common_name, groups), [_general_name(text) for text in names]
+    if crt.exists() and key_file.exists() and _good(crt, subject, wanted):
+        return False
     ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it above
     key = ec.generate_private_key(ec.SECP256R1())
-    cert = (
-        _builder(names[0], 397)
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] * client + [ExtendedKeyUsageOID.SERVER_AUTH] * bool(names)
+    builder = (
+        _builder(subject, LIFE)
         .issuer_name(ca.subject)
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(wanted), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
         )
-        .sign(ca_key, hashes.SHA256())
     )
-    write_secret(key_file, _key_pem(key))
-    crt.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-    return crt
+    if wanted:
+        builder = builder.add_extension(x509.SubjectAlternativeName(wanted), critical=False)
+    private.write(key_file, _key_pem(key))
+    crt.write_bytes(builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return True
+
+
+def _good(crt: Path, subject: x509.Name, names: list[x509.GeneralName]) -> bool:
+    cert = x509.load_pem_x509_certificate(crt.read_bytes())
+    try:
+        have = list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        have = []
+    left = cert.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    return cert.subject == subject and have == names and left > RENEW_BEFORE
+
+
+def ensure_key_pair(folder: Path, name: str) -> None:
+    """Make `<name>.key` and `<name>.pub` once, as Kubernetes wants them for service account tokens."""
+    if (folder / f"{name}.key").exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    private.write(folder / f"{name}.pub", public)
+    private.write(folder / f"{name}.key", _key_pem(key))
 
 
 def _general_name(text: str) -> x509.GeneralName:
@@ -127,16 +158,16 @@ def ensure_encryption_config(file: Path) -> Path:
 
     Source: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
     """
-    if not file.exists():
+
+    def config() -> bytes:
         key = base64.b64encode(secrets.token_bytes(32)).decode()
-        write_secret(
-            file,
-            (
-                "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
-                "- resources: [secrets]\n  providers:\n  - secretbox:\n      keys:\n"
-                f"      - {{name: key1, secret: {key}}}\n  - identity: {{}}\n"
-            ).encode(),
-        )
+        return (
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
+            "- resources: [secrets]\n  providers:\n  - secretbox:\n      keys:\n"
+            f"      - {{name: key1, secret: {key}}}\n  - identity: {{}}\n"
+        ).encode()
+
+    private.once(file, config)
     return file
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra import paths, timings
+from infra import paths, private, timings
 from infra.errors import HostError, RefusedError, TinhError, ToolError
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
@@ -203,9 +203,8 @@ def make_keys(site: Site) -> None:
     state = paths.state(site.name)
     pki.ensure_ca(state.pki, f"tinh {site.name} CA")
     for machine in site.by_role(Role.REGISTRY):
-        pki.ensure_server(
-            state.pki, machine.name, [machine.name, f"{machine.name}.{site.zone}", *machine.primary.pair()]
-        )
+        names = (machine.name, f"{machine.name}.{site.zone}", *machine.primary.pair())
+        pki.ensure_certificate(state.pki, machine.name, machine.name, names=names)
     pki.ensure_encryption_config(state.pki / "encryption.yaml")
     pki.ensure_ssh(state.ssh, {m.name: list(m.primary.pair()) for m in site.all_machines()})
 
@@ -296,7 +295,7 @@ def fetch_kubeconfig(site: Site) -> None:
                 where=str(state.cluster),
                 fix="if the old cluster is really gone: `tinh lab reset`",
             )
-    pki.write_secret(state.kubeconfig, text.encode())
+    private.write(state.kubeconfig, text.encode())
     state.cluster.write_text(json.dumps({"uid": uid}) + "\n")
 
 

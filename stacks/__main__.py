@@ -10,11 +10,13 @@ import pulumi  # noqa: E402
 
 from infra.errors import TinhError  # noqa: E402
 from infra.model.site import load_site  # noqa: E402
+from infra.patience import be_patient  # noqa: E402
 from infra.speed import tune  # noqa: E402
 from infra.stackinfo import parse_stack  # noqa: E402
 from stacks.layers import deploy  # noqa: E402
 
 tune()
+be_patient()
 try:
     stack = parse_stack(pulumi.get_stack())
     deploy(stack, load_site(stack.site))

@@ -31,6 +31,8 @@ from stacks.context import Context, authority
 ENVOY_IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.39.3"
 STORAGE_CLASS = "local-path"
 EDGE = "edge"
+#: Where every pod finds the cluster's CA: documentation of service accounts, "bound token volume".
+_CLUSTER_CA = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 
 
 def _default_class(obj: Object) -> Object:
@@ -42,16 +44,11 @@ def _default_class(obj: Object) -> Object:
     return changed
 
 
-def _kubelets_unverified(obj: Object) -> Object:
-    """Let metrics-server accept the kubelets' certificates unseen.
-
-    kubeadm's kubelets serve with certificates that they signed themselves, unless the playbook sets
-    `serverTLSBootstrap` and approves the requests. The server's account may only read metrics.
-    """
+def _kubelets_verified(obj: Object) -> Object:
+    """Let metrics-server verify kubelets by the cluster's CA, which signs what they serve with (role kubeadm)."""
     changed = copy.deepcopy(obj)
     container = changed["spec"]["template"]["spec"]["containers"][0]
-    if "--kubelet-insecure-tls" not in container["args"]:
-        container["args"].append("--kubelet-insecure-tls")
+    container["args"].append(f"--kubelet-certificate-authority={_CLUSTER_CA}")
     return changed
 
 
@@ -68,7 +65,7 @@ BUNDLES = ("local-path", "metrics-server", "metallb", "cert-manager", "cnpg", "e
 PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
     "local-path": {f"StorageClass/{STORAGE_CLASS}": _default_class},
     "metallb": {"Deployment/controller": _ready_when_webhook_listens},
-    "metrics-server": {"Deployment/metrics-server": _kubelets_unverified},
+    "metrics-server": {"Deployment/metrics-server": _kubelets_verified},
 }
 
 

@@ -6,10 +6,9 @@ only in its state. The file is the source; the state holds it encrypted; the clu
 
 from __future__ import annotations
 
-import os
 import secrets
 
-from infra import paths
+from infra import paths, private
 from infra.model.site import Site
 
 
@@ -20,14 +19,5 @@ def site_secret(site: Site, name: str) -> str:
         site: the site.
         name: what it is for, for example `identity-admin`.
     """
-    folder = paths.state(site.name).root / "secrets"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / name
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text("utf-8")
-    value = secrets.token_urlsafe(24)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        out.write(value)
-    return value
+    file = paths.state(site.name).root / "secrets" / name
+    return private.once(file, lambda: secrets.token_urlsafe(24).encode()).decode()

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import requests
 import yaml
 
-from infra import paths, timings
+from infra import paths, private, timings
 from infra.errors import HostError, LockedError, ToolError
 from infra.model.site import Role, Site, load_site
-from lab.pki import ensure_ca, ensure_encryption_config, write_secret
-from lab.sim import pki, plan
+from lab import pki
+from lab.sim import plan
 from lab.sim.api import Api
 from lab.sim.processes import Processes, memory, pick_ports
 
@@ -189,24 +189,25 @@ class Sim:
         for path in (self.state.pki, folder, folder / "front-proxy", etc, self.layout.data):
             path.mkdir(exist_ok=True, mode=0o700)
         # the site's CA, which signs what the platforms serve; the control plane has its own below
-        ensure_ca(self.state.pki, f"tinh {site.name} CA")
-        ensure_ca(folder, "tinh sim")
+        pki.ensure_ca(self.state.pki, f"tinh {site.name} CA")
+        pki.ensure_ca(folder, "tinh sim")
         service = str(site.cluster.services.ipv6[1]), str(site.cluster.services.ipv4[1])
         inside = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", *service)
         issue = pki.ensure_certificate
-        issue(folder, "kube-apiserver", "kube-apiserver", names=(*plan.SERVER_NAMES, *inside))
-        issue(folder, "etcd", "etcd", names=plan.SERVER_NAMES)
-        issue(folder, "etcd-client", "kube-apiserver")
-        ensure_ca(folder / "front-proxy", "tinh sim front proxy")
-        issue(folder / "front-proxy", "client", "front-proxy-client")
+        issue(folder, "kube-apiserver", "kube-apiserver", names=(*plan.SERVER_NAMES, *inside), client=True)
+        issue(folder, "etcd", "etcd", names=plan.SERVER_NAMES, client=True)
+        issue(folder, "etcd-client", "kube-apiserver", client=True)
+        pki.ensure_ca(folder / "front-proxy", "tinh sim front proxy")
+        issue(folder / "front-proxy", "client", "front-proxy-client", client=True)
         pki.ensure_key_pair(folder, "service-accounts")
         for name, (user, groups) in plan.USERS.items():
-            issue(folder, name, user, groups, plan.SERVER_NAMES if name in plan.PORTS else ())
+            names = plan.SERVER_NAMES if name in plan.PORTS else ()
+            issue(folder, name, user, groups=groups, names=names, client=True)
             ca, crt, key = ((folder / f).read_bytes() for f in ("ca.crt", f"{name}.crt", f"{name}.key"))
             file = self.state.kubeconfig if name == "admin" else etc / f"{name}.kubeconfig"
             config = plan.kubeconfig(site.name, plan.api_url(ports), user, ca, crt, key)
-            write_secret(file, yaml.safe_dump(config).encode())
-        ensure_encryption_config(etc / "encryption.yaml")
+            private.write(file, yaml.safe_dump(config).encode())
+        pki.ensure_encryption_config(etc / "encryption.yaml")
         (etc / "audit-policy.yaml").write_text(yaml.safe_dump(plan.audit_policy()))
 
     def _nodes(self, api: Api, site: Site) -> None:

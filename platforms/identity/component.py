@@ -18,6 +18,7 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import between, dns, from_gateway, postgresql, to_postgresql
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
+from infra.components.workload.pod import pod
 
 _APP = "keycloak"
 _HTTP, _MANAGEMENT = 8080, 9000
@@ -112,49 +113,24 @@ def keycloak(args: KeycloakArgs) -> list[Object]:
             "requests": {"cpu": "200m", "memory": args.memory},
             "limits": {"memory": args.memory},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
             {"name": "cache", "mountPath": "/opt/keycloak/data"},
             {"name": "database-ca", "mountPath": "/etc/database", "readOnly": True},
         ],
     }
-    pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "fsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": labels.selector(_APP)},
-            }
-        ],
-        "containers": [container],
-        "volumes": [
-            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-            {"name": "cache", "emptyDir": {"sizeLimit": "256Mi"}},
-            {
-                # Only the certificate: the Secret also holds the authority's key.
-                "name": "database-ca",
-                "secret": {
-                    "secretName": args.database.authority,
-                    "items": [{"key": "ca.crt", "path": "ca.crt"}],
-                },
+    volumes: list[Object] = [
+        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        {"name": "cache", "emptyDir": {"sizeLimit": "256Mi"}},
+        {
+            # Only the certificate: the Secret also holds the authority's key.
+            "name": "database-ca",
+            "secret": {
+                "secretName": args.database.authority,
+                "items": [{"key": "ca.crt", "path": "ca.crt"}],
             },
-        ],
-    }
+        },
+    ]
     deployment: Object = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -165,7 +141,7 @@ def keycloak(args: KeycloakArgs) -> list[Object]:
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
                 "metadata": {"labels": labels.labels(_APP, args.namespace)},
-                "spec": pod,
+                "spec": pod(_APP, 1000, [container], volumes),
             },
         },
     }

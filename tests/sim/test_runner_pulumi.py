@@ -24,12 +24,15 @@ PROGRAM = """
 import json, pathlib, sys, time
 import pulumi
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from infra.patience import be_patient
 from thing import Thing
 
+be_patient()
 stack = pulumi.get_stack()
 declared = json.loads((pathlib.Path(__file__).parent / "program.json").read_text())[stack.split(".")[0]]
 for name in declared["things"]:
-    Thing(name, declared.get("seconds", 0), name == declared.get("fail"), name in declared.get("protect", []))
+    failure = declared.get("failures", {}).get(name)
+    Thing(name, declared.get("seconds", 0), failure, name in declared.get("protect", []))
 pulumi.export("contract", declared.get("contract", {"text": "1"}))
 pulumi.export("password", pulumi.Output.secret("hunter2-secret"))
 """
@@ -42,16 +45,20 @@ class Provider(ResourceProvider):
     serialize_as_secret_always = False
     def create(self, props):
         time.sleep(props["seconds"])
-        if props["fail"]:
-            raise Exception("the server rejected it")
+        if props["failure"]:
+            text, times = props["failure"]
+            with open(__file__ + ".tries", "a+") as tries:
+                tries.write("x")
+                if tries.tell() <= times:
+                    raise Exception(text)
         return CreateResult("id-of-" + props["label"], props)
     def delete(self, id, props):
         pass
 
 class Thing(Resource):
-    def __init__(self, name, seconds, fail, protect):
+    def __init__(self, name, seconds, failure, protect):
         secret = pulumi.Output.secret("hunter2-secret")
-        props = {"label": name, "seconds": seconds, "fail": fail, "secret": secret}
+        props = {"label": name, "seconds": seconds, "failure": failure, "secret": secret}
         super().__init__(Provider(), name, props, pulumi.ResourceOptions(protect=protect))
 """
 
@@ -103,6 +110,7 @@ def tinh(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("lab.toolchain.artifact", lambda name: tmp_path / "no-plugins")
     monkeypatch.setattr("lab.toolchain.ensure", lambda names: {})
     monkeypatch.setattr("infra.cluster.check_cluster", lambda site: "uid")
+    monkeypatch.setattr("lab.sim.engine.Sim.up", lambda *_, **__: None)
     monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("base", "data"))
     monkeypatch.setattr(paths, "REPO", tmp_path / "repo")
     monkeypatch.setenv("TINH_STATE", str(tmp_path / "state"))
@@ -120,7 +128,7 @@ def tinh(tmp_path, monkeypatch, capfd):
 
 def test_deploy_fail_resume_compare_and_destroy(tinh):
     data = {"things": ["c", "db"], "protect": ["db"]}
-    tinh.declare(base={"things": ["a", "b"]}, data=data | {"fail": "c"})
+    tinh.declare(base={"things": ["a", "b"]}, data=data | {"failures": {"c": ["the server rejected it", 99]}})
     code, text = tinh("up", "--yes")
     assert code == 5, text
     assert "the server rejected it" in text
@@ -153,6 +161,14 @@ def test_deploy_fail_resume_compare_and_destroy(tinh):
     code, text = tinh("down", "--yes", "--data-key", digest)
     assert code == 0, text
     assert tinh.things("data") == tinh.things("base") == []
+
+
+def test_a_webhook_that_does_not_listen_yet_is_waited_for(tinh):
+    not_yet = ['Internal error occurred: failed calling webhook "w": connection refused', 2]
+    tinh.declare(base={"things": ["a", "b"], "failures": {"b": not_yet}}, data={"things": []})
+    code, text = tinh("up", "--yes")
+    assert code == 0, text
+    assert tinh.things("base") == ["a", "b"]
 
 
 def test_plain_pulumi_works_in_the_printed_environment(tinh, monkeypatch):

@@ -1,18 +1,12 @@
 """Command lines, configuration and certificates of the sim."""
 
-import stat
-import subprocess
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from infra.model.site import Role, SiteKind, load_site
-from lab.pki import ensure_ca
-from lab.sim import pki, plan
+from lab.sim import plan
 from lab.sim.engine import SITE
 
 
@@ -84,40 +78,3 @@ def test_stages_play_nodes_pods_and_volumes():
         "PersistentVolume",
         "PersistentVolumeClaim",
     }
-
-
-@pytest.fixture
-def folder(tmp_path):
-    ensure_ca(tmp_path, "test")
-    return tmp_path
-
-
-def test_certificates_verify_against_their_ca_and_no_other(folder):
-    ensure_ca(folder / "other", "test")
-    pki.ensure_certificate(folder, "server", "srv", ("group",), ("::1", "localhost"))
-    verify = ["openssl", "verify", "-purpose", "sslserver", "-CAfile"]
-    assert subprocess.run([*verify, folder / "ca.crt", folder / "server.crt"]).returncode == 0
-    assert subprocess.run([*verify, folder / "other/ca.crt", folder / "server.crt"]).returncode != 0
-
-
-def test_a_client_certificate_carries_user_and_groups_and_is_no_server(folder):
-    pki.ensure_certificate(folder, "admin", "me", ("system:masters",))
-    crt = x509.load_pem_x509_certificate((folder / "admin.crt").read_bytes())
-    assert crt.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "me"
-    assert crt.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value == "system:masters"
-    verify = ["openssl", "verify", "-purpose", "sslserver", "-CAfile", folder / "ca.crt"]
-    assert subprocess.run([*verify, folder / "admin.crt"]).returncode != 0
-
-
-def test_certificates_are_kept_until_near_their_end(folder, monkeypatch):
-    assert pki.ensure_certificate(folder, "a", "a")
-    assert not pki.ensure_certificate(folder, "a", "a")
-    monkeypatch.setattr(pki, "RENEW_BEFORE", pki.LIFE + timedelta(days=1))
-    assert pki.ensure_certificate(folder, "a", "a")
-
-
-def test_keys_are_readable_by_the_owner_only(folder):
-    pki.ensure_certificate(folder, "a", "a")
-    pki.ensure_key_pair(folder, "accounts")
-    for file in folder.glob("*.key"):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600

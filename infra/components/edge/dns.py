@@ -12,6 +12,7 @@ from infra.components.edge.load_balancer import requested
 from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import from_anywhere
 from infra.components.workload.namespace import Namespace, NamespaceArgs
+from infra.components.workload.pod import CONTAINER_SECURITY, pod
 from infra.model.net import DualAddress
 
 #: Above 1024: the server needs no privilege for it.
@@ -67,12 +68,9 @@ def dns_server(args: DnsArgs) -> list[Object]:
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 3},
         "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}},
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "96Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            # Upstream's binary carries this file capability and does not start where it is out of reach.
-            "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
-        },
+        # Upstream's binary carries this file capability and does not start where it is out of reach.
+        "securityContext": CONTAINER_SECURITY
+        | {"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}},
         "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
     }
     deployment = {
@@ -81,26 +79,7 @@ def dns_server(args: DnsArgs) -> list[Object]:
         "template": {
             # A new zone starts new servers: the change is complete when `pulumi up` returns.
             "metadata": {"labels": labels.labels(_APP, "dns"), "annotations": {"tinh/config": checksum}},
-            "spec": {
-                "automountServiceAccountToken": False,
-                "enableServiceLinks": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 65532,
-                    "runAsGroup": 65532,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "topologySpreadConstraints": [
-                    {
-                        "maxSkew": 1,
-                        "topologyKey": "kubernetes.io/hostname",
-                        "whenUnsatisfiable": "ScheduleAnyway",
-                        "labelSelector": {"matchLabels": labels.selector(_APP)},
-                    }
-                ],
-                "containers": [container],
-                "volumes": [{"name": "config", "configMap": {"name": _APP}}],
-            },
+            "spec": pod(_APP, 65532, [container], [{"name": "config", "configMap": {"name": _APP}}]),
         },
     }
     service = {

@@ -22,6 +22,7 @@ def install(folder, setattr_):
         setattr_: `setattr`, or pytest's, which undoes it.
     """
     import infra.cluster
+    import lab.sim.engine
     import lab.toolchain
     import stacks.layers
 
@@ -39,6 +40,7 @@ def install(folder, setattr_):
     setattr_(lab.toolchain, "artifact", lambda name: folder / "artifact")
     setattr_(lab.toolchain, "ensure", lambda names: {})
     setattr_(infra.cluster, "check_cluster", lambda site: "uid")
+    setattr_(lab.sim.engine.Sim, "up", lambda *_, **__: None)
     setattr_(stacks.layers, "IMPLEMENTED", ("base", "platforms"))
     os.environ["FAKE_PULUMI"] = str(folder)
     os.environ["TINH_STATE"] = str(folder / "state")

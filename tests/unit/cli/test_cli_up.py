@@ -20,6 +20,39 @@ def test_layers_are_deployed_in_order(tinh):
     assert "base.sim  + ConfigMap a" in result.err
 
 
+@pytest.fixture
+def no_lab(monkeypatch):
+    """A host that cannot run the lab, and a caller who names no site."""
+    from lab import doctor
+
+    monkeypatch.delenv("TINH_SITE")
+    lacking = doctor.Finding("podman", doctor.Level.MISSING, "not there", "no machines", "install podman")
+    monkeypatch.setattr(doctor, "judge", lambda _: [lacking])
+
+
+def test_where_the_lab_cannot_run_the_sim_takes_its_place_and_says_so(tinh, no_lab):
+    result = tinh("up", "--yes")
+    assert result.code == 0, result.err
+    assert tinh.runs() == [("up", "base.sim"), ("up", "platforms.sim")]
+    assert "podman: not there; no machines; install podman" in result.err
+    assert "simulated" in result.out
+
+
+def test_the_sim_is_offered_and_a_no_stops(tinh, no_lab, terminal):
+    terminal("n\n")
+    result = tinh("up")
+    assert result.code == 130
+    assert "Deploy to site sim instead?" in result.out + result.err
+    assert tinh.runs() == []
+
+
+def test_a_lab_that_is_named_is_not_replaced(tinh, no_lab):
+    result = tinh("up", "--yes", "--site", "lab")
+    assert result.code != 0
+    assert "the lab cannot run on this host" in result.err
+    assert tinh.runs() == []
+
+
 def test_one_layer_can_be_named(tinh):
     assert tinh("up", "--yes", "--layer", "base").code == 0
     assert tinh.runs() == [("up", "base.sim")]
