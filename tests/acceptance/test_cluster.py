@@ -22,6 +22,21 @@ def test_every_machine_of_the_plan_is_a_ready_node_with_both_families(lab):
         assert [ipaddress.ip_network(c).version for c in node["spec"]["podCIDRs"]] == [6, 4]
 
 
+def test_every_kubelet_is_measured_over_a_verified_connection(lab):
+    nodes = {
+        line.split()[0]: line.split()[1]
+        for line in lab.kubectl("top", "nodes", "--no-headers").stdout.splitlines()
+    }
+    assert set(nodes) == {
+        m.name for role in (Role.CONTROL_PLANE, Role.WORKER) for m in lab.site.by_role(role)
+    }
+    assert all(cpu.endswith("m") for cpu in nodes.values()), nodes
+    (container,) = lab.get("-n", "kube-system", "deploy", "metrics-server")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert not [a for a in container["args"] if "insecure" in a]
+
+
 def test_a_new_service_may_have_both_families_and_ipv6_comes_first(lab):
     service = lab.get("service", "kubernetes", "-n", "default")
     assert ipaddress.ip_address(service["spec"]["clusterIP"]).version == 6

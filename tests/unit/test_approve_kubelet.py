@@ -41,7 +41,7 @@ def approve(monkeypatch):
     spec.loader.exec_module(script)
     real, approved = script.output, []
 
-    def run(*items, seconds="0"):
+    def run(*items, serving=True):
         def output(*command, data=None):
             if command[0] != "kubectl":
                 return real(*command, data=data)
@@ -51,14 +51,15 @@ def approve(monkeypatch):
             return json.dumps({"items": list(items)}).encode()
 
         monkeypatch.setattr(script, "output", output)
-        script.main("worker1", "fd77::15,10.77.0.21", seconds)
+        monkeypatch.setattr(script, "serves", lambda address: serving)
+        script.main("worker1", "fd77::15,10.77.0.21", "1")
         return approved
 
     return run
 
 
 def test_a_request_for_the_node_and_its_addresses_is_approved(approve):
-    assert approve(item("a", *OURS), seconds="5") == ["a"]
+    assert approve(item("a", *OURS)) == ["a"]
 
 
 def test_requests_of_others_for_other_purposes_and_decided_ones_are_left_alone(approve):
@@ -86,6 +87,6 @@ def test_a_request_that_names_anything_else_is_refused(approve, foreign):
         approve(item("a", *OURS, foreign))
 
 
-def test_a_node_that_never_asks_is_an_error(approve):
-    with pytest.raises(SystemExit, match="asked for no serving certificate"):
-        approve(seconds="1")
+def test_a_kubelet_that_never_serves_with_it_is_an_error(approve):
+    with pytest.raises(SystemExit, match="does not serve with a certificate of the cluster after 1 s"):
+        approve(serving=False)

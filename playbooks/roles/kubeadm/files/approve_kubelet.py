@@ -2,7 +2,8 @@
 """Approve what a node's kubelet asks to serve with, when it names nothing but the node and its addresses.
 
 Usage: tinh-approve-kubelet NODE ADDRESS,ADDRESS SECONDS
-Waits so many seconds for a request; with 0 it is no error when there is none. A request that names more is refused.
+Ends when the kubelet serves with a certificate of the cluster's CA; a kubelet that restarts asks anew, so what was
+approved once need not be what it serves with. A request that names more is refused.
 Source: https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/#kubelet-serving-certs
 """
 
@@ -12,6 +13,8 @@ import base64
 import ipaddress
 import json
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -47,23 +50,36 @@ def pending(node: str) -> Iterator[tuple[str, set[str]]]:
             yield item["metadata"]["name"], names(base64.b64decode(spec["request"]))
 
 
+def serves(address: str) -> bool:
+    """Return whether the kubelet at an address shows a certificate of the cluster's CA for it."""
+    context = ssl.create_default_context(cafile="/etc/kubernetes/pki/ca.crt")
+    try:
+        with socket.create_connection((address, 10250), timeout=5) as plain:
+            context.wrap_socket(plain, server_hostname=address).close()
+    except OSError:
+        return False
+    return True
+
+
 def main(node: str, addresses: str, seconds: str) -> None:
-    """Approve, or end with a message."""
-    allowed = {f"DNS:{node}", *(str(ipaddress.ip_address(address)) for address in addresses.split(","))}
+    """Approve until the kubelet serves, or end with a message."""
+    own = addresses.split(",")
+    allowed = {f"DNS:{node}", *(str(ipaddress.ip_address(address)) for address in own)}
     end = time.monotonic() + int(seconds)
     while True:
-        requests = list(pending(node))
-        for name, asked in requests:
+        for name, asked in pending(node):
             if asked - allowed:
                 sys.exit(
                     f"{name} of {node} asks for {', '.join(sorted(asked - allowed))}, which is not this machine's"
                 )
             output(*KUBECTL, "certificate", "approve", name)
             print("approved", name)
-        if requests or not int(seconds):
+        if all(serves(address) for address in own):
             return
         if time.monotonic() > end:
-            sys.exit(f"{node} asked for no serving certificate within {seconds} s")
+            sys.exit(
+                f"the kubelet of {node} does not serve with a certificate of the cluster after {seconds} s"
+            )
         time.sleep(1)
 
 
