@@ -20,6 +20,7 @@ from rich.table import Table
 from infra import timings
 from infra.errors import TinhError
 from infra.model.site import load_site
+from tests.bench import address
 from tests.bench.contest import Contest, Result
 from tests.bench.measure import MeasureError, Sample, run
 
@@ -85,6 +86,7 @@ def main(json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int
     try:
         first = machine()
         began = start(11)
+        plans = address.measure(rounds)
         results = contest(site, list(counts), rounds)
     except (MeasureError, TinhError) as error:
         click.echo(f"error: could not measure: {error}", err=True)
@@ -95,11 +97,12 @@ def main(json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int
         "machine": first,
         "phases": phases(site),
         "help": began.data() | {"allowed": HELP_GOAL, "met": began.seconds <= HELP_GOAL},
+        "address": [result.data() for result in plans],
         "contest": [result.data() for result in results],
     }
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
-    show(report, results, began)
+    show(report, results, plans, began)
 
 
 def verdict(met: bool) -> str:
@@ -113,7 +116,7 @@ def text(sample: Sample) -> str:
     return f"{sample.seconds:.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
 
 
-def show(report: dict, results: list[Result], began: Sample) -> None:
+def show(report: dict, results: list[Result], plans: list[address.Result], began: Sample) -> None:
     """Print the report."""
     console = Console(width=max(120, Console().width))
     facts = report["machine"]
@@ -148,6 +151,11 @@ def show(report: dict, results: list[Result], began: Sample) -> None:
         table.add_row(
             str(result.count), result.step, *sides, ratio, f"{result.allowed:.1f}", verdict(result.met), peaks
         )
+    console.print(table)
+    table = Table("address plan", "prefixes", "seconds", "allowed s", "goal", title="compile and prove")
+    for plan in plans:
+        seconds = f"{plan.sample.seconds:.2f}"
+        table.add_row(plan.case, str(plan.prefixes), seconds, f"{plan.allowed:.1f}", verdict(plan.met))
     console.print(table)
     met = verdict(report["help"]["met"])
     console.print(f"tinh --help: {began.seconds * 1000:.0f} ms (goal {HELP_GOAL * 1000:.0f} ms): {met}")

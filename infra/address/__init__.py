@@ -1,0 +1,1 @@
+"""The address-plan compiler: pure functions, no Pulumi."""
