@@ -63,9 +63,12 @@ def _possible(site: str, yes: bool) -> str:
     Raises:
         click.Abort: the sim was offered and not wanted.
     """
+    from infra import paths
     from lab import doctor
     from lab.sim.engine import SITE
 
+    if paths.state(site).kubeconfig.exists():  # it runs already, or did
+        return site
     missing = doctor.missing(doctor.judge(doctor.probe()))
     if not missing:
         return site

@@ -38,6 +38,14 @@ def test_where_the_lab_cannot_run_the_sim_takes_its_place_and_says_so(tinh, no_l
     assert "simulated" in result.out
 
 
+def test_a_lab_that_was_made_is_not_replaced(tinh, no_lab):
+    from cli.up import _possible
+
+    assert _possible("lab", yes=True) == "sim"
+    paths.state("lab").kubeconfig.touch()
+    assert _possible("lab", yes=True) == "lab"
+
+
 def test_the_sim_is_offered_and_a_no_stops(tinh, no_lab, terminal):
     terminal("n\n")
     result = tinh("up")
