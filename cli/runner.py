@@ -57,6 +57,13 @@ SETTINGS_THROWAWAY = {
     "PULUMI_SKIP_CHECKPOINTS": "true",
     "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
 }
+#: Further options where a layer needs them, by layer and verb. Routers are also changed by hand, which only a
+#: refresh sees; and one of them that does not answer must not keep the others from being changed.
+LAYER_OPTIONS = {
+    ("network", "preview"): ("--refresh",),
+    ("network", "up"): ("--refresh", "--continue-on-error"),
+    ("network", "destroy"): ("--continue-on-error",),
+}
 #: Logs kept per site.
 KEEP_LOGS = 60
 #: Seconds that Pulumi gets to stop after the second signal; its own limit for plugins is 5.
@@ -348,9 +355,10 @@ class Runner:
         log = self._new_log(f"{verb}-{stack.name}")
         events = self.state.root / f"events-{stack.name}-{os.getpid()}.jsonl"
         started, tally = time.monotonic(), Tally()
+        more = LAYER_OPTIONS.get((stack.layer, verb), ())
         with log.open("wb") as out, _private(events), self._signals() as interrupts:
             process = subprocess.Popen(
-                self._arguments([verb, "--stack", stack.name, "--event-log", str(events), *options]),
+                self._arguments([verb, "--stack", stack.name, "--event-log", str(events), *more, *options]),
                 cwd=paths.REPO, env=self._child_env(), stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

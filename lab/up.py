@@ -128,7 +128,7 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
     log = state.logs / "lab-ansible.log"
     log.parent.mkdir(exist_ok=True)
     hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: str(found[n]) for n in ARTIFACTS})
-    from cli.ansible import play
+    from infra.ansible import play
 
     with _phase(name, "day 0: machines", tell):
         play("machines.yml", hosts, log=log, tell=tell)

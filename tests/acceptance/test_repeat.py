@@ -11,7 +11,7 @@ def test_diff_right_after_up_reports_no_change(lab):
 
 
 def test_day_0_a_second_time_changes_nothing_on_any_machine(lab, tmp_path):
-    from cli.ansible import play
+    from infra.ansible import play
     from lab.toolchain import artifact
     from lab.up import ARTIFACTS
 

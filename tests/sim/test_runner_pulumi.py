@@ -121,6 +121,7 @@ def tinh(tmp_path, monkeypatch, capfd):
     (stacks / "__main__.py").write_text(PROGRAM)
     (stacks / "thing.py").write_text(THING)
     project = yaml.safe_load((Path(__file__).parents[2] / "Pulumi.yaml").read_text())
+    del project["plugins"]  # is relative to the project, and not needed
     del project["runtime"]["options"]["virtualenv"]  # dynamic resources would look for it in stacks/
     (tmp_path / "repo" / "Pulumi.yaml").write_text(yaml.safe_dump(project))
     return Tinh(tmp_path, monkeypatch, capfd)

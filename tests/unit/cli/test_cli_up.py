@@ -517,3 +517,20 @@ def test_a_missing_pulumi_is_said(tinh):
     result = tinh("up", "--yes")
     assert result.code == 4
     assert "tinh toolchain get" in result.err
+
+
+def test_routers_are_read_first_and_one_that_fails_does_not_stop_the_others(tinh, monkeypatch):
+    monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("network", "base"))
+    tinh.declare(network=["a"], base=["b"])
+    assert tinh("up", "--yes").code == 0
+    assert tinh("diff").code == 0
+    calls = [call for call in tinh.calls() if "--event-log" in call]
+    options = {(call[0], call[call.index("--stack") + 1]): call for call in calls}
+    for option, verb, layer, given in [
+        ("--refresh", "preview", "network", True),
+        ("--refresh", "up", "network", True),
+        ("--continue-on-error", "up", "network", True),
+        ("--refresh", "up", "base", False),
+        ("--continue-on-error", "up", "base", False),
+    ]:
+        assert (option in options[verb, f"{layer}.sim"]) is given, (option, verb, layer)

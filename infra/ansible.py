@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,11 +25,41 @@ def _strategies() -> Path:
 
 @dataclass
 class Recap:
-    """What a playbook run did: per host counts of ok and changed tasks, and which tasks changed."""
+    """What a playbook run did.
+
+    Args:
+        ok: number of tasks that went well, per host.
+        changed: number of tasks that changed something, per host.
+        changed_tasks: which tasks changed something.
+        stdout: what commands printed, by host and task.
+    """
 
     ok: dict[str, int] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     changed_tasks: list[str] = field(default_factory=list)
+    stdout: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed, or could not reach its host."""
+
+    host: str
+    task: str
+    message: str
+    unreachable: bool
+
+    def __str__(self) -> str:
+        """Return it as one line, but for the message's own lines."""
+        return f"{self.host}: {self.task}: {self.message[-400:]}"
+
+
+class PlayError(ToolError):
+    """A playbook run that failed; `failures` says where and why."""
+
+    def __init__(self, what: str, failures: list[Failure], *, where: str, fix: str) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.failures = failures
 
 
 def play(
@@ -38,7 +69,7 @@ def play(
     log: Path,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Recap:
-    """Run a playbook of `playbooks/` against an inventory.
+    """Run a playbook of `playbooks/` against an inventory; several may run at once, in threads.
 
     Inventory and variables live in a private temporary folder that is removed afterwards: ansible-runner
     would otherwise leave them on disk.
@@ -50,29 +81,35 @@ def play(
         tell: gets one line per play and task.
 
     Raises:
-        ToolError: a task failed or a host was unreachable; host, task and message are named.
+        PlayError: a task failed or a host was unreachable; host, task and message are named.
     """
     import ansible_runner
 
-    failures: list[str] = []
+    failures: list[Failure] = []
     recap = Recap()
 
     def on_event(event: dict[str, Any]) -> bool:
         kind, data = event.get("event", ""), event.get("event_data", {})
+        res, host, task = data.get("res") or {}, str(data.get("host")), str(data.get("task"))
         if kind == "playbook_on_task_start":
             tell(f"{data.get('play', '')}: {data.get('name') or data.get('task', '')}")
-        elif kind == "runner_on_ok" and (data.get("res") or {}).get("changed"):
-            recap.changed_tasks.append(f"{data.get('host')}: {data.get('task')}")
+        elif kind == "runner_on_ok":
+            if res.get("changed"):
+                recap.changed_tasks.append(f"{host}: {task}")
+            if "stdout" in res:
+                recap.stdout[host, task] = str(res["stdout"])
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
-            res = data.get("res") or {}
             message = str(res.get("stderr") or res.get("msg") or res.get("stdout") or kind).strip()
-            failures.append(f"{data.get('host')}: {data.get('task')}: {message[-400:]}")
+            failures.append(Failure(host, task, message, kind == "runner_on_unreachable"))
         return True
 
     log.parent.mkdir(parents=True, exist_ok=True)
     private = Path(tempfile.mkdtemp(prefix="tinh-ansible-"))
     # Ansible forks may find no room for control sockets below a long home; keep them with the run
     (private / "cp").mkdir(mode=0o700)
+    # A thread must not fork in Python (its process may have locks held by other threads, as gRPC's has); the way
+    # that does not, gives events only at the end, which nobody watches there.
+    aside = threading.current_thread() is not threading.main_thread()
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(paths.PLAYBOOKS / "ansible.cfg"),
@@ -89,6 +126,7 @@ def play(
             playbook=playbook,
             inventory=inventory,
             envvars=environment,
+            settings={"runner_mode": "subprocess" if aside else "pexpect"},
             quiet=True,
             event_handler=on_event,
             suppress_env_files=False,
@@ -100,8 +138,9 @@ def play(
         if result.status == "canceled":
             raise KeyboardInterrupt
         if result.status != "successful":
-            raise ToolError(
-                "; ".join(failures[:3]) or f"ansible ended with {result.status}",
+            raise PlayError(
+                "; ".join(str(failure) for failure in failures[:3]) or f"ansible ended with {result.status}",
+                failures,
                 where=f"playbooks/{playbook}",
                 fix=f"full output: {log}; the run can be repeated, it continues where it stopped",
             )

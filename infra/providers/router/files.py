@@ -1,0 +1,139 @@
+"""The configuration files that a router may be given: where each lies, what checks it and what loads it.
+
+Sources: vtysh(1), frrinit.sh(8) of FRR 8.4 (`reload` keeps sessions: it applies the difference with
+frr-reload.py, and starts and stops only the daemons that `daemons` switches), nft(8), and the manual page of each
+further daemon. Commands have {} for the file's path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterFile:
+    """One file.
+
+    Args:
+        path: where it lies on the router.
+        load: commands after it was replaced, in order.
+        unload: commands after it was removed, on a router that had none before it was taken over.
+        check: parses a text without using it; none where the daemon has no such command.
+        show: prints what runs, where that can differ from the file.
+        normal: takes out of that what changes by itself.
+        needs: what the text must contain, as a regular expression, and why.
+        owner: user and group of a new file; one that is there keeps its own.
+        mode: permissions of a new file, octal.
+    """
+
+    path: str
+    load: tuple[Words, ...]
+    unload: tuple[Words, ...]
+    check: Words = ()
+    show: Words = ()
+    normal: Callable[[str], str] = str
+    needs: tuple[str, str] = ("", "")
+    owner: str = "root"
+    mode: str = "0644"
+
+    def wire(self) -> dict[str, Any]:
+        """Return what the agent on the router has to know (playbooks/roles/router_config/files/agent.py)."""
+        return {
+            "path": self.path,
+            "owner": self.owner,
+            "mode": self.mode,
+            "check": self.check,
+            "load": self.load,
+            "unload": self.unload,
+            "show": self.show,
+        }
+
+
+def normal_frr(text: str) -> str:
+    """Return FRR's running configuration without its frame and its empty comments."""
+    frame = ("Building configuration...", "Current configuration:", "frr version ", "end")
+    lines = [line.rstrip() for line in text.splitlines()]
+    return "".join(f"{line}\n" for line in lines if line.strip("! ") and not line.startswith(frame))
+
+
+def normal_nft(text: str) -> str:
+    """Return a ruleset without the elements of sets that packets fill (`flags dynamic`, `size`, timeouts)."""
+
+    def emptied(block: re.Match[str]) -> str:
+        if not re.search(r"^\s*flags .*\b(dynamic|timeout)\b", block[0], re.MULTILINE):
+            return block[0]
+        return re.sub(r"^\s*elements = \{[^}]*\}\n", "", block[0], flags=re.MULTILINE)
+
+    return re.sub(r"^\t(set|map|meter) \S+ \{\n(.*\n)*?\t\}\n", emptied, text, flags=re.MULTILINE)
+
+
+def _service(unit: str, *, check: Words, path: str) -> RouterFile:
+    """Return the file of a daemon that takes it by reload or restart, and does not run without it."""
+    return RouterFile(
+        path=path,
+        check=check,
+        load=(("systemctl", "enable", "-q", unit), ("systemctl", "reload-or-restart", unit)),
+        unload=(("systemctl", "disable", "-q", "--now", unit),),
+    )
+
+
+_FRR: tuple[Words, ...] = (
+    ("systemctl", "enable", "-q", "frr"),
+    ("systemctl", "reload-or-restart", "frr"),
+)
+#: By name, in the order in which they are loaded: the filter last, so that what it opens is there.
+FILES: dict[str, RouterFile] = {
+    "daemons": RouterFile(path="/etc/frr/daemons", load=_FRR, unload=_FRR, owner="frr", mode="0640"),
+    "frr.conf": RouterFile(
+        path="/etc/frr/frr.conf",
+        check=("vtysh", "-C", "-f", "{}"),
+        load=_FRR,
+        unload=_FRR,
+        show=("vtysh", "-c", "show running-config"),
+        normal=normal_frr,
+        owner="frr",
+        mode="0640",
+    ),
+    "kea-dhcp4.conf": _service(
+        "kea-dhcp4-server", check=("kea-dhcp4", "-t", "{}"), path="/etc/kea/kea-dhcp4.conf"
+    ),
+    "kea-dhcp6.conf": _service(
+        "kea-dhcp6-server", check=("kea-dhcp6", "-t", "{}"), path="/etc/kea/kea-dhcp6.conf"
+    ),
+    "radvd.conf": _service("radvd", check=("radvd", "-c", "-C", "{}"), path="/etc/radvd.conf"),
+    "unbound.conf": _service(
+        "unbound", check=("unbound-checkconf", "{}"), path="/etc/unbound/unbound.conf.d/tinh.conf"
+    ),
+    "chrony.conf": _service("chrony", check=("chronyd", "-p", "-f", "{}"), path="/etc/chrony/chrony.conf"),
+    "nftables.conf": RouterFile(
+        path="/etc/nftables.conf",
+        check=("nft", "-c", "-f", "{}"),
+        load=(("systemctl", "enable", "-q", "nftables"), ("nft", "-f", "{}")),
+        unload=(("nft", "flush", "ruleset"),),
+        show=("nft", "-s", "list", "ruleset"),
+        normal=normal_nft,
+        needs=(
+            r"^\s*flush ruleset\b",
+            "`flush ruleset`: without it, rules pile up each time the file is loaded",
+        ),
+        mode="0755",
+    ),
+}
+
+
+def digest(text: str) -> str:
+    """Return a text's SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_diff(before: str, after: str) -> list[str]:
+    """Return the lines that differ, with two lines around each change; none when nothing does."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm="")
+    return list(lines)[2:]  # without the names of two files

@@ -1,0 +1,81 @@
+"""What runs, without what changes by itself."""
+
+from __future__ import annotations
+
+from infra.providers.router.files import FILES, normal_frr, normal_nft, text_diff
+
+RUNNING = """\
+Building configuration...
+
+Current configuration:
+!
+frr version 8.4.4
+frr defaults datacenter
+hostname core1
+!
+interface eth0
+ vrrp 1 version 3
+exit
+!
+router bgp 65001
+ neighbor 2001:db8::2 remote-as 65002
+exit
+!
+end
+"""
+#: As nft 1.0.6 prints it with `-s`.
+RULES = """\
+table inet filter {
+\tset seen {
+\t\ttype ipv4_addr
+\t\tsize 65535
+\t\tflags dynamic,timeout
+\t\ttimeout 1m
+\t\telements = { 10.0.0.1 expires 58s,
+\t\t\t     10.0.0.2 expires 3s }
+\t}
+
+\tset admins {
+\t\ttype ipv6_addr
+\t\telements = { 2001:db8::1,
+\t\t\t     2001:db8::2 }
+\t}
+
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tip6 saddr @admins counter accept
+\t}
+}
+"""
+
+
+def test_frr_without_its_frame():
+    assert normal_frr(RUNNING) == (
+        "frr defaults datacenter\nhostname core1\ninterface eth0\n vrrp 1 version 3\nexit\n"
+        "router bgp 65001\n neighbor 2001:db8::2 remote-as 65002\nexit\n"
+    )
+
+
+def test_a_line_by_hand_is_all_that_differs():
+    edited = RUNNING.replace("exit\n!\nend", " neighbor 10.9.9.9 remote-as 1\nexit\n!\nend")
+    changed = text_diff(normal_frr(RUNNING), normal_frr(edited))
+    assert [line for line in changed if line[0] in "+-"] == ["+ neighbor 10.9.9.9 remote-as 1"]
+    assert text_diff(normal_frr(RUNNING), normal_frr(RUNNING)) == []
+
+
+def test_sets_that_packets_fill_do_not_count_and_those_that_people_fill_do():
+    later = RULES.replace("10.0.0.1 expires 58s,\n\t\t\t     10.0.0.2 expires 3s", "10.7.7.7 expires 1s")
+    assert normal_nft(later) == normal_nft(RULES)
+    empty = RULES.replace("\t\telements = { 10.0.0.1 expires 58s,\n\t\t\t     10.0.0.2 expires 3s }\n", "")
+    assert normal_nft(empty) == normal_nft(RULES)
+    by_hand = RULES.replace("2001:db8::2 }", "2001:db8::3 }")
+    assert normal_nft(by_hand) != normal_nft(RULES)
+    assert "policy drop" in normal_nft(RULES)
+
+
+def test_every_file_is_loaded_by_something_and_lies_in_etc():
+    for name, file in FILES.items():
+        assert file.load, name
+        assert file.unload, name
+        assert file.path.startswith("/etc/")
+    assert list(FILES)[-1] == "nftables.conf"
