@@ -55,6 +55,10 @@ class Domain(Model):
     leaks: tuple[str, ...] = Field(
         default=(), description="domains with which routes are exchanged by policy"
     )
+    mesh: bool = Field(
+        default=False,
+        description="units talk to each other within a purpose (voice and video), with priority on the circuits",
+    )
 
 
 class Purpose(Model):
@@ -69,6 +73,11 @@ class Purpose(Model):
     )
     hosts: dict[Level, int] = Field(
         description="level -> hosts that must fit, at least 1; no entry: no prefix"
+    )
+    plane: int | None = Field(
+        default=None,
+        ge=1,
+        description="links: plane of the carrier that it goes to; none: it joins the unit's own two routers",
     )
 
     @field_validator("hosts")

@@ -1,0 +1,1 @@
+"""From a province and its address plan to routers and the policy between them. Pure functions."""

@@ -1,0 +1,64 @@
+"""The lab's routers, with and without everything that can be asked for."""
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from infra.address.plan import plan_at
+from infra.model.net import DualAddress
+from infra.model.province import Record, load_record
+from infra.model.site import load_site
+from infra.network.fabric import Fabric
+from infra.network.mapping import Mapping
+from infra.network.topology import segment_lans
+from infra.render.options import Options, Snmp, Syslog
+
+
+def address(ipv6: str, ipv4: str) -> DualAddress:
+    return DualAddress.model_validate({"ipv6": ipv6, "ipv4": ipv4})
+
+
+CENTRE = address("fd77::c9", "10.77.0.201")
+FULL = Options.model_validate(
+    {
+        "management": [{"ipv6": "fd77::1/128", "ipv4": "10.77.0.1/32"}],
+        "dns": CENTRE,
+        "ntp": CENTRE,
+        "syslog": Syslog(server=CENTRE, name="logs.lab.tinh.test"),
+        "snmp": Snmp.model_validate(
+            {"user": "reader", "auth": "reference:snmp/auth", "privacy": "reference:snmp/privacy"}
+        ),
+    }
+)
+
+
+def fabric(
+    site: str, epoch: str | None = None, mapping: Mapping = Mapping.LAB, record: Record | None = None
+) -> Fabric:
+    segments = segment_lans(load_site(site)) if site == "lab" else ()
+    return Fabric(plan_at(record or load_record(site), epoch), mapping, segments)
+
+
+@pytest.fixture
+def routers(state: Path) -> Fabric:
+    """The lab's routers."""
+    return fabric("lab")
+
+
+@pytest.fixture
+def golden_text(request: pytest.FixtureRequest):
+    """Compare a text with a golden file; the difference is in the failure."""
+
+    def check(file: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(exist_ok=True, parents=True)
+            file.write_text(text, "utf-8")
+        expected = file.read_text("utf-8") if file.exists() else ""
+        if text != expected:
+            lines = difflib.unified_diff(
+                expected.splitlines(), text.splitlines(), "golden", "now", lineterm=""
+            )
+            pytest.fail(f"{file.name} differs; accept with --update-golden\n" + "\n".join(lines))
+
+    return check
