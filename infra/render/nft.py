@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from infra.model.net import DualPrefix
 
 #: The first line makes the second one valid where there is no table yet; nft does all or nothing.
-HEAD = "#!/usr/sbin/nft -f\n# managed by tinh\ntable inet tinh\ndelete table inet tinh\n"
+#: A router's whole ruleset is ours, replaced in one step: what somebody added beside it would weaken it.
+HEAD = "#!/usr/sbin/nft -f\n# managed by tinh\nflush ruleset\n"
 COMMENT = 120  # bytes; the kernel keeps 128
 #: What a rule's text says per family: {ip} is the header, {n} ends a set's name, {icmp} its ICMP.
 WORDS = (

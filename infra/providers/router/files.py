@@ -74,13 +74,35 @@ def normal_nft(text: str) -> str:
     return re.sub(r"^\t(set|map|meter) \S+ \{\n(.*\n)*?\t\}\n", emptied, text, flags=re.MULTILINE)
 
 
-def _service(unit: str, *, check: Words, path: str) -> RouterFile:
-    """Return the file of a daemon that takes it by reload or restart, and does not run without it."""
+def _service(
+    unit: str, *, check: Words = (), path: str, mode: str = "0644", alone: bool = True
+) -> RouterFile:
+    """Return the file of a daemon that takes it by reload or restart.
+
+    Args:
+        unit: the daemon's unit.
+        check: see `RouterFile`.
+        path: see `RouterFile`.
+        mode: see `RouterFile`.
+        alone: the daemon does not run without this file.
+    """
+    start = (("systemctl", "enable", "-q", unit), ("systemctl", "reload-or-restart", unit))
     return RouterFile(
         path=path,
         check=check,
-        load=(("systemctl", "enable", "-q", unit), ("systemctl", "reload-or-restart", unit)),
-        unload=(("systemctl", "disable", "-q", "--now", unit),),
+        load=start,
+        unload=(("systemctl", "disable", "-q", "--now", unit),) if alone else start,
+        mode=mode,
+    )
+
+
+def _unit(name: str) -> RouterFile:
+    """Return a unit that runs commands once and can be run again; what is wrong shows when it is loaded."""
+    again = ("systemctl", "daemon-reload")
+    return RouterFile(
+        path=f"/etc/systemd/system/{name}",
+        load=(again, ("systemctl", "enable", "-q", name), ("systemctl", "restart", name)),
+        unload=(("systemctl", "disable", "-q", "--now", name), again),
     )
 
 
@@ -90,6 +112,13 @@ _FRR: tuple[Words, ...] = (
 )
 #: By name, in the order in which they are loaded: the filter last, so that what it opens is there.
 FILES: dict[str, RouterFile] = {
+    "sysctl.conf": RouterFile(
+        path="/etc/sysctl.d/95-tinh-router.conf",
+        load=(("sysctl", "-q", "-p", "{}"),),
+        unload=(("sysctl", "-q", "--system"),),
+    ),
+    "tinh-vlan.service": _unit("tinh-vlan.service"),
+    "tinh-vrrp.service": _unit("tinh-vrrp.service"),
     "daemons": RouterFile(path="/etc/frr/daemons", load=_FRR, unload=_FRR, owner="frr", mode="0640"),
     "frr.conf": RouterFile(
         path="/etc/frr/frr.conf",
@@ -101,17 +130,13 @@ FILES: dict[str, RouterFile] = {
         owner="frr",
         mode="0640",
     ),
-    "kea-dhcp4.conf": _service(
-        "kea-dhcp4-server", check=("kea-dhcp4", "-t", "{}"), path="/etc/kea/kea-dhcp4.conf"
-    ),
-    "kea-dhcp6.conf": _service(
-        "kea-dhcp6-server", check=("kea-dhcp6", "-t", "{}"), path="/etc/kea/kea-dhcp6.conf"
-    ),
-    "radvd.conf": _service("radvd", check=("radvd", "-c", "-C", "{}"), path="/etc/radvd.conf"),
-    "unbound.conf": _service(
-        "unbound", check=("unbound-checkconf", "{}"), path="/etc/unbound/unbound.conf.d/tinh.conf"
-    ),
+    "dnsmasq.conf": _service("dnsmasq", check=("dnsmasq", "--test", "-C", "{}"), path="/etc/dnsmasq.conf"),
     "chrony.conf": _service("chrony", check=("chronyd", "-p", "-f", "{}"), path="/etc/chrony/chrony.conf"),
+    "rsyslog.conf": _service(
+        "rsyslog", check=("rsyslogd", "-N1", "-f", "{}"), path="/etc/rsyslog.d/tinh.conf", alone=False
+    ),
+    "snmpd.conf": _service("snmpd", path="/etc/snmp/snmpd.conf", mode="0600"),
+    "tinh-qos.service": _unit("tinh-qos.service"),
     "nftables.conf": RouterFile(
         path="/etc/nftables.conf",
         check=("nft", "-c", "-f", "{}"),

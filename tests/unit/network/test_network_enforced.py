@@ -179,7 +179,12 @@ def test_what_passes_is_what_the_policy_says(routers, world):
                     for port in ports:
                         cases.append((str(source), str(target), port))
                         expected.append(intended(a, b, port))
-            found = spaces[purpose if outward else "far"].connect(cases)
+            agent = spaces[purpose if outward else "far"]
+            found = agent.connect(cases)
+            # a busy machine may be slower than the agent waits; what must not pass has no such excuse
+            slow = [i for i, want in enumerate(expected) if want and not found[i]]
+            for i, made in zip(slow, agent.connect([cases[i] for i in slow]), strict=True):
+                found[i] = made
             wrong = [
                 (case, got) for case, got, want in zip(cases, found, expected, strict=True) if got != want
             ]

@@ -121,9 +121,9 @@ def test_an_invalid_text_changes_nothing_at_all(machine, name):
 
 
 def test_what_is_not_installed_is_named(machine):
-    (machine.root / "etc/kea").mkdir()
-    assert "kea-dhcp4 is not installed" in machine.apply(**{"kea-dhcp4_conf": "{}\n"})
-    assert "there is no folder" in machine.apply(unbound_conf="server:\n")
+    (machine.root / "etc/chrony").mkdir()
+    assert "chronyd is not installed" in machine.apply(chrony_conf="pool a\n")
+    assert "there is no folder" in machine.apply(rsyslog_conf="*.* /dev/null\n")
 
 
 def test_a_change_that_cannot_be_loaded_is_undone_at_once(machine):
@@ -187,7 +187,7 @@ def test_day_0_comes_back_and_is_remembered_from_the_first_takeover_only(machine
 
 
 def test_giving_back_what_was_never_taken_over_does_nothing(machine):
-    assert machine.apply(frr_conf=None, radvd_conf=None)["token"] == ""
+    assert machine.apply(frr_conf=None, dnsmasq_conf=None)["token"] == ""
     assert machine.text("etc/frr/frr.conf") == "! day 0\n"
 
 

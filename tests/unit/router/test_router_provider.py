@@ -113,7 +113,11 @@ def made(stand):
         ({"files": {"frr.conf": " \n"}}, 'files["frr.conf"]', "is empty"),
         ({"files": {"frr.conf": 7}}, 'files["frr.conf"]', "is empty"),
         ({"files": {"frr.conf": "hostname a"}}, 'files["frr.conf"]', "line break"),
-        ({"files": {"passwd": "x\n"}}, 'files["passwd"]', "is unknown; known: daemons, frr.conf"),
+        (
+            {"files": {"passwd": "x\n"}},
+            'files["passwd"]',
+            "is unknown; known: sysctl.conf, tinh-vlan.service",
+        ),
         ({"files": {"nftables.conf": "table inet a {\n}\n"}}, 'files["nftables.conf"]', "flush ruleset"),
         ({"confirmSeconds": 0}, "confirmSeconds", "0 is not a whole number from 10 to 600"),
         ({"confirmSeconds": -5}, "confirmSeconds", "-5 is not"),
@@ -168,11 +172,11 @@ def test_preview_touches_no_router(stand):
 
 
 def test_diff_names_each_file(made):
-    changed = {"frr.conf": FRR + "! more\n", "radvd.conf": "interface a {};\n"}
+    changed = {"frr.conf": FRR + "! more\n", "dnsmasq.conf": "port=0\n"}
     assert made.diff(files=changed, confirmSeconds=40) == {
         "confirmSeconds": Kind.UPDATE,
         'files["frr.conf"]': Kind.UPDATE,
-        'files["radvd.conf"]': Kind.ADD,
+        'files["dnsmasq.conf"]': Kind.ADD,
         'files["nftables.conf"]': Kind.DELETE,
     }
     assert made.diff(host="core2") == {"host": Kind.UPDATE_REPLACE}

@@ -36,9 +36,9 @@ def test_apply_confirm_and_read(routers, tmp_path):
         assert not (tmp_path / "router/var/lib/tinh/router/pending.json").exists()
         assert (tmp_path / "router/etc/frr/frr.conf").read_text() == FRR
 
-        assert pool.submit(routers.read, "core1", ["frr.conf", "radvd.conf"]).result().files == {
+        assert pool.submit(routers.read, "core1", ["frr.conf", "dnsmasq.conf"]).result().files == {
             "frr.conf": FRR,
-            "radvd.conf": None,
+            "dnsmasq.conf": None,
         }
         failed = pool.submit(routers.apply, "core1", {"frr.conf": "bad\n"}, force=[], seconds=30)
         with pytest.raises(

@@ -328,7 +328,7 @@ def test_ctrl_c_ends_children_and_the_next_run_goes_on(tmp_path: Path):
     ) as child:
         _until(lambda: pid.exists() and pid.read_text().strip() != "")
         child.send_signal(2)
-        child.wait(20)
+        child.wait(90)
     group = int(pid.read_text())
     _until(lambda: not _alive(group))
     store = Store(cache)
@@ -346,8 +346,8 @@ def _alive(group: int) -> bool:
 
 def _until(true):
     done = threading.Event()
-    for _ in range(400):
+    for _ in range(1200):
         if true():
             return
         done.wait(0.05)
-    pytest.fail("it did not happen within 20 seconds")
+    pytest.fail("it did not happen within a minute")
