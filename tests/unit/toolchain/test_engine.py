@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -324,7 +325,11 @@ def test_ctrl_c_ends_children_and_the_next_run_goes_on(tmp_path: Path):
     pid = cache / "artifacts" / "pid"
     command = [sys.executable, str(script), str(tmp_path / "list"), str(cache)]
     with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(REPO)}, stderr=subprocess.PIPE
+        command,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stderr=subprocess.PIPE,
+        # a shell without job control has its background jobs, and so this test's children, ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         _until(lambda: pid.exists() and pid.read_text().strip() != "")
         child.send_signal(2)
