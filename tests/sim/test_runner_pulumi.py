@@ -45,7 +45,7 @@ class Provider(ResourceProvider):
     serialize_as_secret_always = False
     def create(self, props):
         time.sleep(props["seconds"])
-        if props["failure"]:
+        if props.get("failure"):  # Pulumi leaves out what is None
             text, times = props["failure"]
             with open(__file__ + ".tries", "a+") as tries:
                 tries.write("x")
