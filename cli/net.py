@@ -37,11 +37,12 @@ def command() -> None:
 def plan(site: str, epoch: str | None, form: str, write: bool) -> None:
     """Print the address plan; it is checked before."""
     from infra.address import ledger as book
+    from infra.address.plan import recorded
 
-    record, before = _load(site)
-    found = _proved(record, epoch, before)
+    record, before = recorded(site)
+    found, document = _proved(record, epoch, before)
     if form == "json":
-        click.echo(json.dumps(found.document(), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(document, indent=1, ensure_ascii=False))
     elif form == "table":
         _table(found)
     else:
@@ -60,14 +61,16 @@ def plan(site: str, epoch: str | None, form: str, write: bool) -> None:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(site: str, epochs: tuple[str, ...], file: Path | None) -> None:
     """Prove the plans of all epochs, or a plan in FILE as `plan --format json` prints it."""
+    from infra.address.plan import recorded
+
     if file:
         document = _read(file)
         _verify(document, str(file))
         click.echo(_proof(document))
         return
-    record, before = _load(site)
+    record, before = recorded(site)
     for epoch in epochs or record.epochs:
-        click.echo(_proof(_proved(record, epoch, before).document()))
+        click.echo(_proof(_proved(record, epoch, before)[1]))
 
 
 @command.command()
@@ -100,10 +103,10 @@ def who(site: str, epoch: str | None, as_json: bool, address: str) -> int:
     """Say whose an ADDRESS is; exit 2 when it is not of the registered space."""
     from dataclasses import asdict
 
-    from infra.address.plan import plan_at
+    from infra.address.plan import plan_at, recorded
     from infra.errors import Exit
 
-    record, before = _load(site)
+    record, before = recorded(site)
     found = plan_at(record, epoch, before)
     owner = found.who(address)
     if owner is None:
@@ -119,21 +122,14 @@ def who(site: str, epoch: str | None, as_json: bool, address: str) -> int:
     return Exit.OK
 
 
-def _load(site: str) -> tuple[Record, Ledger]:
-    from infra.address import ledger as book
-    from infra.model.province import load_record
-
-    record = load_record(site)
-    return record, book.read(record.folder / book.FILE, site)
-
-
-def _proved(record: Record, epoch: str | None, before: Ledger) -> Plan:
-    """Return a plan that has passed the check."""
+def _proved(record: Record, epoch: str | None, before: Ledger) -> tuple[Plan, dict[str, Any]]:
+    """Return a plan that has passed the check, and its document."""
     from infra.address.plan import plan_at
 
     found = plan_at(record, epoch, before)
-    _verify(found.document(), f"plan of {record.facts.name}, epoch {found.province.epoch}")
-    return found
+    document = found.document()
+    _verify(document, f"plan of {record.facts.name}, epoch {found.province.epoch}")
+    return found, document
 
 
 def _verify(document: dict[str, Any], where: str) -> None:
@@ -159,13 +155,13 @@ def _verify(document: dict[str, Any], where: str) -> None:
 
 
 def _document(site: str, name: str) -> dict[str, Any]:
-    from infra.address.plan import plan_at
+    from infra.address.plan import plan_at, recorded
 
     if Path(name).is_file():
         document = _read(Path(name))
         _verify(document, name)
         return document
-    record, before = _load(site)
+    record, before = recorded(site)
     return plan_at(record, name, before).document()
 
 

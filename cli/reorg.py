@@ -25,13 +25,11 @@ def command() -> None:
 @json_option
 def plan(site: str, source: str, target: str, as_json: bool) -> None:
     """Show what a reorganisation changes in addresses, names, routes and policies, and what it does not."""
-    from infra.address import ledger as book
+    from infra.address.plan import recorded
     from infra.address.reorg import reorganise
-    from infra.model.province import load_record
     from infra.model.site import load_site
 
-    record = load_record(site)
-    before = book.read(record.folder / book.FILE, site)
+    record, before = recorded(site)
     document = reorganise(record, source, target, load_site(site).zone, before).document()
     click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else "\n".join(_text(document)))
 

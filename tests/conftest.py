@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Never
@@ -186,13 +186,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[Path, object], None]:
-    """Compare a value with a golden YAML file; the difference is in the failure."""
+def golden_text(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file; the difference is in the failure."""
 
-    def check(file: Path, value: object) -> None:
-        text = yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=110)
+    def check(file: Path, text: str) -> None:
         if request.config.getoption("--update-golden"):
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True, parents=True)
             file.write_text(text, "utf-8")
         expected = file.read_text("utf-8") if file.exists() else ""
         if text != expected:
@@ -202,6 +201,28 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, object], None]:
             pytest.fail(f"{file.name} differs; accept with --update-golden\n" + "\n".join(lines))
 
     return check
+
+
+@pytest.fixture
+def golden(golden_text: Callable[[Path, str], None]) -> Callable[[Path, object], None]:
+    """Compare a value with a golden YAML file."""
+
+    def check(file: Path, value: object) -> None:
+        golden_text(file, yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=110))
+
+    return check
+
+
+def set_at(path: Sequence[str | int], value: object) -> Callable[[Any], None]:
+    """Return a change of nested data: what lies at a path becomes a value."""
+
+    def change(data: Any) -> None:
+        *parents, last = path
+        for key in parents:
+            data = data[key]
+        data[last] = value
+
+    return change
 
 
 def tiny(kind: str, name: str, **more: Any) -> Object:

@@ -7,14 +7,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-#: File -> command that parses it without using it; {} is the file. nft asks the kernel: in a namespace of its own.
-CHECKS: dict[str, tuple[str, ...]] = {
-    "frr.conf": ("vtysh", "-C", "-f", "{}"),
-    "nftables.conf": ("unshare", "-n", "nft", "-c", "-f", "{}"),
-    "dnsmasq.conf": ("dnsmasq", "--test", "-C", "{}"),
-    "chrony.conf": ("chronyd", "-p", "-f", "{}"),
-    "rsyslog.conf": ("rsyslogd", "-N1", "-f", "{}"),
-}
+from infra.providers.router.files import FILES
+
+#: File -> command that parses it, as on a router; {} is the file. nft asks the kernel: in a namespace of its own.
+CHECKS = {name: file.check for name, file in FILES.items() if file.check}
+CHECKS["nftables.conf"] = ("unshare", "-n", *CHECKS["nftables.conf"])
 ZONE_CHECKS = (("named-checkzone", "{zone}", "{}"), ("kzonecheck", "-o", "{zone}", "{}"))
 
 

@@ -16,7 +16,7 @@ from infra.address.ledger import Ledger, Pair
 from infra.errors import TinhError
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.network import Kind
-from infra.model.province import Province, Record
+from infra.model.province import Province, Record, load_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +223,16 @@ class Plan:
                     (v6, bits6), (v4, bits4) = mine[name].ipv6, mine[name].ipv4
                     yield Allocation(*common, "ipv6", purpose.vlan, v6, 128 - bits6, steps[name])
                     yield Allocation(*common, "ipv4", purpose.vlan, v4, 32 - bits4, steps[name])
+
+
+def recorded(site: str) -> tuple[Record, Ledger]:
+    """Return a site's province and its ledger, which is empty before anything was given out.
+
+    Raises:
+        TinhError: see `load_record` and `infra.address.ledger.read`.
+    """
+    record = load_record(site)
+    return record, book.read(record.folder / book.FILE, site)
 
 
 def compile_plan(province: Province, before: Ledger | None = None) -> Plan:

@@ -5,7 +5,6 @@ Through `tinh` where it has options of its own for the layer, through plain `pul
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ from cli import backend, main
 from cli.runner import environment
 from infra import paths
 from infra.model.site import load_site
-from lab import toolchain
 from tests.unit.router.fleet import FolderFleet, Router
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
@@ -88,23 +86,11 @@ class Stand:
 
 
 @pytest.fixture
-def stand(tmp_path, monkeypatch, capfd):
-    binaries = toolchain.bin_dir()
-    if not shutil.which("pulumi", path=str(binaries)):
-        raise AssertionError("Pulumi is missing: tinh toolchain get pulumi pulumi-language-python")
-    for name in [name for name in os.environ if name.startswith(("PULUMI_", "TINH_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr("lab.toolchain.bin_dir", lambda: binaries)
-    monkeypatch.setattr("lab.toolchain.artifact", lambda name: tmp_path / "no-plugins")
-    monkeypatch.setattr("lab.toolchain.ensure", lambda names: {})
-    monkeypatch.setattr("infra.cluster.check_cluster", lambda site: "uid")
+def stand(real_pulumi, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("network",))
-    monkeypatch.setattr(paths, "REPO", tmp_path / "repo")
-    monkeypatch.setenv("TINH_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("TINH_SITE", SITE)
-    monkeypatch.setenv("PATH", f"{binaries}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{real_pulumi}:{os.environ['PATH']}")
     stacks, plugins = tmp_path / "repo" / "stacks", tmp_path / "repo" / ".venv" / "bin"
-    for folder in (stacks / "config", plugins, tmp_path / "fleet"):
+    for folder in (plugins, tmp_path / "fleet"):
         folder.mkdir(parents=True)
     (stacks / "__main__.py").write_text(PROGRAM.replace("REPO", repr(str(REPO))))
     plugin = plugins / "pulumi-resource-tinh"

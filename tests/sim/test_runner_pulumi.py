@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import yaml
 
 from cli import backend, main
 from infra import paths
-from lab import toolchain
 
 pytestmark = [pytest.mark.sim, pytest.mark.slow]
 
@@ -100,24 +98,9 @@ class Tinh:
 
 
 @pytest.fixture
-def tinh(tmp_path, monkeypatch, capfd):
-    binaries = toolchain.bin_dir()
-    if not shutil.which("pulumi", path=str(binaries)):
-        raise AssertionError("Pulumi is missing: tinh toolchain get pulumi pulumi-language-python")
-    for name in [name for name in os.environ if name.startswith(("PULUMI_", "TINH_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr("lab.toolchain.bin_dir", lambda: binaries)
-    monkeypatch.setattr("lab.toolchain.artifact", lambda name: tmp_path / "no-plugins")
-    monkeypatch.setattr("lab.toolchain.ensure", lambda names: {})
-    monkeypatch.setattr("infra.cluster.check_cluster", lambda site: "uid")
-    monkeypatch.setattr("lab.sim.engine.Sim.up", lambda *_, **__: None)
+def tinh(real_pulumi, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("base", "data"))
-    monkeypatch.setattr(paths, "REPO", tmp_path / "repo")
-    monkeypatch.setenv("TINH_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("TINH_SITE", SITE)
-    monkeypatch.setenv("PATH", os.environ["PATH"])
     stacks = tmp_path / "repo" / "stacks"
-    (stacks / "config").mkdir(parents=True)
     (stacks / "__main__.py").write_text(PROGRAM)
     (stacks / "thing.py").write_text(THING)
     project = yaml.safe_load((Path(__file__).parents[2] / "Pulumi.yaml").read_text())

@@ -9,6 +9,7 @@ from infra import paths
 from infra.errors import TinhError
 from infra.model.network import RouterRole
 from infra.model.province import Profile, load_province, load_record, provinces
+from tests.conftest import set_at
 
 FILES = ("province.yaml", "units.csv", "agencies.csv", "network.yaml")
 FOLDER = paths.SITES / "lab"
@@ -27,40 +28,30 @@ def _load(tmp_path, network=None, facts=None, epoch=None):
     return load_province("lab", epoch, root=tmp_path)
 
 
-def _set(path, value):
-    def change(data):
-        *parents, last = path
-        for key in parents:
-            data = data[key]
-        data[last] = value
-
-    return change
-
-
 def _rule(**fields):
     rule = {"from": "internal", "to": "dmz", "service": "ssh", "reason": "test"} | fields
     return lambda data: data["zoning"]["rules"].append(rule)
 
 
 BAD = [
-    (_set(["pools", "party", "prefix", "ipv4"], "10.77.65.0/24"), "pools.party 10.77.65.0/24 overlaps pools.state"),
-    (_set(["pools", "party", "prefix", "ipv6"], "fd77:0:0:1800::/53"), "overlaps pools.state fd77:0:0:1000::/52"),
-    (_set(["pools", "party", "prefix", "ipv4"], "10.78.0.0/24"), "10.78.0.0/24 is outside the registered allocation"),
-    (_set(["pools", "party", "prefix", "ipv6"], "2001:db8::/48"), "2001:db8::/48 is outside the registered"),
-    (_set(["pools", "party", "prefix"], {"ipv4": "10.77.68.0/23"}), "pools.party.prefix.ipv6: Field required"),
-    (_set(["pools", "party", "prefix"], {"ipv6": "fd77:0:0:2000::/52"}), "pools.party.prefix.ipv4: Field required"),
-    (_set(["pools", "party", "prefix", "ipv4"], "10.77.68.1/23"), "pools.party.prefix.ipv4: Input is not a valid"),
-    (_set(["pools", "party", "domain"], "moon"), "pools.party.domain names unknown domain 'moon'"),
-    (_set(["purposes", "citizens", "vlan"], 20), "purposes.citizens.vlan 20 is also that of government"),
-    (_set(["purposes", "citizens", "vlan"], 4095), "purposes.citizens.vlan"),
-    (_set(["purposes", "citizens", "vlan"], None), "LANs and links have one"),
-    (_set(["purposes", "citizens", "zone"], "moon"), "purposes.citizens.zone names unknown zone 'moon'"),
-    (_set(["purposes", "citizens", "domain"], "moon"), "purposes.citizens.domain names unknown domain 'moon'"),
-    (_set(["purposes", "citizens", "hosts", "commune"], 0), "commune: 0 hosts"),
-    (_set(["purposes", "citizens", "hosts", "hamlet"], 5), "purposes.citizens.hosts.hamlet"),
-    (_set(["purposes", "link-a", "domain"], "state"), "domains.state has LANs and loopbacks or links"),
-    (_set(["domains", "state", "leaks"], ["moon"]), "domains.state.leaks names unknown domain 'moon'"),
-    (_set(["domains", "state", "ipv6_block"], 72), "holds no /64"),
+    (set_at(["pools", "party", "prefix", "ipv4"], "10.77.65.0/24"), "pools.party 10.77.65.0/24 overlaps pools.state"),
+    (set_at(["pools", "party", "prefix", "ipv6"], "fd77:0:0:1800::/53"), "overlaps pools.state fd77:0:0:1000::/52"),
+    (set_at(["pools", "party", "prefix", "ipv4"], "10.78.0.0/24"), "10.78.0.0/24 is outside the registered allocation"),
+    (set_at(["pools", "party", "prefix", "ipv6"], "2001:db8::/48"), "2001:db8::/48 is outside the registered"),
+    (set_at(["pools", "party", "prefix"], {"ipv4": "10.77.68.0/23"}), "pools.party.prefix.ipv6: Field required"),
+    (set_at(["pools", "party", "prefix"], {"ipv6": "fd77:0:0:2000::/52"}), "pools.party.prefix.ipv4: Field required"),
+    (set_at(["pools", "party", "prefix", "ipv4"], "10.77.68.1/23"), "pools.party.prefix.ipv4: Input is not a valid"),
+    (set_at(["pools", "party", "domain"], "moon"), "pools.party.domain names unknown domain 'moon'"),
+    (set_at(["purposes", "citizens", "vlan"], 20), "purposes.citizens.vlan 20 is also that of government"),
+    (set_at(["purposes", "citizens", "vlan"], 4095), "purposes.citizens.vlan"),
+    (set_at(["purposes", "citizens", "vlan"], None), "LANs and links have one"),
+    (set_at(["purposes", "citizens", "zone"], "moon"), "purposes.citizens.zone names unknown zone 'moon'"),
+    (set_at(["purposes", "citizens", "domain"], "moon"), "purposes.citizens.domain names unknown domain 'moon'"),
+    (set_at(["purposes", "citizens", "hosts", "commune"], 0), "commune: 0 hosts"),
+    (set_at(["purposes", "citizens", "hosts", "hamlet"], 5), "purposes.citizens.hosts.hamlet"),
+    (set_at(["purposes", "link-a", "domain"], "state"), "domains.state has LANs and loopbacks or links"),
+    (set_at(["domains", "state", "leaks"], ["moon"]), "domains.state.leaks names unknown domain 'moon'"),
+    (set_at(["domains", "state", "ipv6_block"], 72), "holds no /64"),
     (lambda data: data["pools"].pop("wifi"), "domains.wifi has purposes and no pool"),
     (_rule(**{"from": "moon"}), "names unknown zone 'moon'"),
     (_rule(to="moon"), "names unknown zone 'moon'"),
@@ -68,12 +59,12 @@ BAD = [
     (_rule(**{"from": "dmz", "to": "database_servers"}), "opens 'dmz' to 'database_servers' for 'ssh'"),
     (_rule(service="https"), "repeats internal -> dmz https"),
     (lambda data: data["zoning"]["zones"].pop("wireless"), "annex III are missing: wireless"),
-    (_set(["zoning", "services", "ssh", "ports"], []), "tcp and udp need ports"),
-    (_set(["zoning", "services", "ssh", "ports"], [70000]), "70000 is not 1-65535"),
+    (set_at(["zoning", "services", "ssh", "ports"], []), "tcp and udp need ports"),
+    (set_at(["zoning", "services", "ssh", "ports"], [70000]), "70000 is not 1-65535"),
     (lambda data: data["roles"].pop("district"), "routers.2.role district has no ports"),
-    (_set(["circuits", 0, "link"], "wifi"), "circuits.0.link 'wifi' is no purpose of kind link"),
-    (_set(["circuits", 0, "unit"], "dc"), "give either level or unit"),
-    (_set(["colour"], "red"), "colour"),
+    (set_at(["circuits", 0, "link"], "wifi"), "circuits.0.link 'wifi' is no purpose of kind link"),
+    (set_at(["circuits", 0, "unit"], "dc"), "give either level or unit"),
+    (set_at(["colour"], "red"), "colour"),
 ]  # fmt: skip
 
 
@@ -89,14 +80,14 @@ def test_bad_networks_are_refused_with_file_path_and_value(tmp_path, change, nam
 
 
 BAD_DEVICES = [
-    (_set(["circuits", 3, "unit"], "moon"), "unknown unit code 'moon'", "circuits.3.unit"),
+    (set_at(["circuits", 3, "unit"], "moon"), "unknown unit code 'moon'", "circuits.3.unit"),
     (
-        _set(["circuits", 4, "route"], "dc-link-a"),
+        set_at(["circuits", 4, "route"], "dc-link-a"),
         "'dc-link-a' carries both dc link-a and dc link-b",
         "circuits",
     ),
-    (_set(["circuits", 1, "level"], "commune"), "", ""),  # no second circuit: a rule for the same link
-    (_set(["circuits", 2, "level"], "commune"), "has 2 circuits and 1 WAN ports", "circuits"),
+    (set_at(["circuits", 1, "level"], "commune"), "", ""),  # no second circuit: a rule for the same link
+    (set_at(["circuits", 2, "level"], "commune"), "has 2 circuits and 1 WAN ports", "circuits"),
 ]
 
 
@@ -114,17 +105,17 @@ def test_bad_circuits_are_refused(tmp_path, change, named, path):
 
 
 BAD_FACTS = [
-    (_set(["current"], "1999"), "current names unknown epoch '1999'"),
-    (_set(["epochs", "2023", "date"], "2026-01-01"), "epochs are not in the order"),
-    (_set(["epochs", "2023", "profile"], "cloud"), "epochs.2023.profile"),
-    (_set(["epochs", "2023", "profile"], "merged_province"), "only 0 province(s) went into '98'"),
-    (_set(["epochs", "2023", "root"], "97"), "unknown unit code '97'"),
+    (set_at(["current"], "1999"), "current names unknown epoch '1999'"),
+    (set_at(["epochs", "2023", "date"], "2026-01-01"), "epochs are not in the order"),
+    (set_at(["epochs", "2023", "profile"], "cloud"), "epochs.2023.profile"),
+    (set_at(["epochs", "2023", "profile"], "merged_province"), "only 0 province(s) went into '98'"),
+    (set_at(["epochs", "2023", "root"], "97"), "unknown unit code '97'"),
     (
-        _set(["facts"], {"servers": {"value": 1, "title": "t", "source": "moon"}}),
+        set_at(["facts"], {"servers": {"value": 1, "title": "t", "source": "moon"}}),
         "names unknown source 'moon'",
     ),
-    (_set(["sources"], {"other": "x"}), "names unknown source 'invented'"),
-    (_set(["name"], "other"), "says name 'other'"),
+    (set_at(["sources"], {"other": "x"}), "names unknown source 'invented'"),
+    (set_at(["name"], "other"), "says name 'other'"),
 ]
 
 

@@ -7,6 +7,7 @@ from infra import paths
 from infra.errors import TinhError
 from infra.model.net import DualPrefix
 from infra.model.site import Role, Site, load_site, rebase
+from tests.conftest import set_at
 
 RAW = yaml.safe_load((paths.SITES / "lab" / "site.yaml").read_text())
 
@@ -20,29 +21,19 @@ def _load(tmp_path, change):
     return load_site("lab", root=tmp_path)
 
 
-def _set(path, value):
-    def change(data):
-        *parents, last = path
-        for key in parents:
-            data = data[key]
-        data[last] = value
-
-    return change
-
-
 BAD = [
-    (_set(["colour"], "red"), "colour"),
-    (_set(["kind"], "cloud"), "kind"),
-    (_set(["cluster", "version"], "latest"), "cluster.version"),
-    (_set(["segments", "servers", "prefix", "ipv4"], "10.78.0.0/24"), "outside the pool"),
-    (_set(["segments", "servers", "prefix"], {"ipv6": "fd77::/64"}), "segments.servers.prefix.ipv4"),
-    (_set(["segments", "servers", "prefix"], {"ipv4": "10.77.0.0/24"}), "segments.servers.prefix.ipv6"),
-    (_set(["machines", 0, "interfaces"], {"dmz": 1}), "'dmz'"),
-    (_set(["machines", 1, "interfaces"], {"servers": 252}), "both core1 and registry1"),
-    (_set(["machines", 0, "count"], 0), "machines.0.count"),
-    (_set(["front_door", "gateway", "ipv4"], "10.77.0.9"), "gateway is not inside the pool"),
-    (_set(["front_door", "dns"], {"ipv6": "fd77::c8", "ipv4": "10.77.0.200"}), "same address"),
-    (_set(["front_door", "pool", "first", "ipv4"], "10.77.0.230"), "first is after last"),
+    (set_at(["colour"], "red"), "colour"),
+    (set_at(["kind"], "cloud"), "kind"),
+    (set_at(["cluster", "version"], "latest"), "cluster.version"),
+    (set_at(["segments", "servers", "prefix", "ipv4"], "10.78.0.0/24"), "outside the pool"),
+    (set_at(["segments", "servers", "prefix"], {"ipv6": "fd77::/64"}), "segments.servers.prefix.ipv4"),
+    (set_at(["segments", "servers", "prefix"], {"ipv4": "10.77.0.0/24"}), "segments.servers.prefix.ipv6"),
+    (set_at(["machines", 0, "interfaces"], {"dmz": 1}), "'dmz'"),
+    (set_at(["machines", 1, "interfaces"], {"servers": 252}), "both core1 and registry1"),
+    (set_at(["machines", 0, "count"], 0), "machines.0.count"),
+    (set_at(["front_door", "gateway", "ipv4"], "10.77.0.9"), "gateway is not inside the pool"),
+    (set_at(["front_door", "dns"], {"ipv6": "fd77::c8", "ipv4": "10.77.0.200"}), "same address"),
+    (set_at(["front_door", "pool", "first", "ipv4"], "10.77.0.230"), "first is after last"),
 ]
 
 
@@ -70,7 +61,7 @@ def test_an_unknown_site_names_the_known_ones():
 
 def test_a_site_file_that_names_another_site_is_refused(tmp_path):
     with pytest.raises(TinhError, match="says name"):
-        _load(tmp_path, _set(["name"], "other"))
+        _load(tmp_path, set_at(["name"], "other"))
 
 
 def test_another_pool_moves_every_address_and_nothing_else():

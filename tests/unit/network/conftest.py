@@ -1,6 +1,5 @@
 """The lab's routers, with and without everything that can be asked for."""
 
-import difflib
 from pathlib import Path
 
 import pytest
@@ -44,21 +43,3 @@ def fabric(
 def routers(state: Path) -> Fabric:
     """The lab's routers."""
     return fabric("lab")
-
-
-@pytest.fixture
-def golden_text(request: pytest.FixtureRequest):
-    """Compare a text with a golden file; the difference is in the failure."""
-
-    def check(file: Path, text: str) -> None:
-        if request.config.getoption("--update-golden"):
-            file.parent.mkdir(exist_ok=True, parents=True)
-            file.write_text(text, "utf-8")
-        expected = file.read_text("utf-8") if file.exists() else ""
-        if text != expected:
-            lines = difflib.unified_diff(
-                expected.splitlines(), text.splitlines(), "golden", "now", lineterm=""
-            )
-            pytest.fail(f"{file.name} differs; accept with --update-golden\n" + "\n".join(lines))
-
-    return check
