@@ -1,7 +1,9 @@
-"""Patience with webhooks that do not listen yet.
+"""Patience with a Kubernetes API that does not answer for a moment.
 
-A pod may be ready a moment before its webhook listens and every node knows where it is. The API server then says
-`failed calling webhook`, and trying again is right; a webhook that refuses says `denied the request`.
+Two things pass by themselves. A pod may be ready a moment before its webhook listens and every node knows where it is:
+the API server then says `failed calling webhook` (one that refuses says `denied the request`). And when a control
+plane is lost or restarts, connections to the API's address break until another one holds it. Objects are applied on
+the server side, so that an operation which broke off may be repeated.
 """
 
 from __future__ import annotations
@@ -13,6 +15,32 @@ import pulumi
 #: Seconds to wait before the tries that follow a failure.
 PAUSES = (2, 3, 5, 5, 10, 10, 20, 20)
 
+WEBHOOK = "failed calling webhook"
+#: How client-go, the API server and etcd say that a request broke off, not that it was refused.
+BROKEN = (
+    "apiserver is shutting down",
+    "apiserver not ready",
+    "client connection lost",
+    "connection refused",
+    "connection reset by peer",
+    "etcdserver: leader changed",
+    "etcdserver: no leader",
+    "etcdserver: request timed out",
+    "no route to host",
+    "server sent GOAWAY",
+    "TLS handshake timeout",
+    "unexpected EOF",
+)
+
+
+def _passes(kind: str, error: str) -> str | None:
+    """Return what does not answer, where a failure of a resource of this type passes by itself."""
+    if WEBHOOK in error:
+        return "a webhook"
+    if kind.startswith("kubernetes:") and any(text in error for text in BROKEN):
+        return "the Kubernetes API"
+    return None
+
 
 async def again(args: pulumi.ErrorHookArgs) -> bool:
     """Tell the engine whether to repeat an operation; waits before it says yes.
@@ -21,16 +49,17 @@ async def again(args: pulumi.ErrorHookArgs) -> bool:
         args: what failed; `errors` has all failures of this operation, newest first.
     """
     tries = len(args.errors)
-    if tries > len(PAUSES) or "failed calling webhook" not in args.errors[0]:
+    silent = _passes(args.type, args.errors[0])
+    if tries > len(PAUSES) or not silent:
         return False
-    pulumi.log.info(f"{args.name}: a webhook does not answer yet; again in {PAUSES[tries - 1]} s")
+    pulumi.log.info(f"{args.name}: {silent} does not answer; again in {PAUSES[tries - 1]} s")
     await asyncio.sleep(PAUSES[tries - 1])
     return True
 
 
 def be_patient() -> None:
     """Give every resource of the program this patience; to be called before the first is declared."""
-    hooks = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("webhook-not-yet", again)])
+    hooks = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook("patience", again)])
 
     def bind(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult:
         args.opts.hooks = pulumi.ResourceHookBinding.merge(args.opts.hooks, hooks)

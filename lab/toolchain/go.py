@@ -86,6 +86,7 @@ class _Module:
             (self.work / name).write_text(
                 json.dumps(document, separators=(",", ":"), ensure_ascii=False), "utf-8"
             )
+        self._change_modules()
         stamps = " ".join(f"-X {key}={self.tool.fill(value)}" for key, value in self.recipe.stamp.items())
         names = _base_names(self.recipe)
         built = self.work / ".out"
@@ -107,6 +108,37 @@ class _Module:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._source(source), target)
             target.chmod(0o755 if path.startswith("bin/") else 0o644)
+
+    def _change_modules(self) -> None:
+        """Compile changed copies of modules: `go build -overlay` refuses files of the module cache."""
+        copies: dict[Path, Path] = {}
+
+        def changed(source: str) -> Path:
+            file = self._source(source)
+            folder = next(parent for parent in file.parents if "@" in parent.name)
+            if folder not in copies:
+                copies[folder] = self.work / f".changed-{len(copies)}"
+                shutil.copytree(folder, copies[folder], copy_function=shutil.copyfile)
+                for path in (copies[folder], *copies[folder].rglob("*")):
+                    path.chmod(0o755 if path.is_dir() else 0o644)  # the module cache is read-only
+                module = source.removesuffix(f"/{file.relative_to(folder)}")
+                self._run("mod", "edit", f"-replace={module}={copies[folder]}")
+            return copies[folder] / file.relative_to(folder)
+
+        for source, own in self.recipe.overlay.items():
+            shutil.copyfile(self.work / own, changed(source))
+        for source, changes in self.recipe.edit.items():
+            file = changed(source)
+            text = file.read_text("utf-8")
+            for old, new in changes.items():
+                text, times = re.subn(old, new, text, flags=re.DOTALL | re.MULTILINE)
+                if not times:
+                    raise ToolError(
+                        f"{source} holds nothing like {old!r}",
+                        where=f"{self.recipe.module}, edit",
+                        fix="look at the module's new version, then change or remove the entry",
+                    )
+            file.write_text(text, "utf-8")
 
     def _run(self, *args: str) -> None:
         process.run([self.go, *args], log=self.log, cwd=self.work, env=environment())

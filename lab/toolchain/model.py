@@ -83,6 +83,16 @@ class GoBuild(Model):
     embed: dict[str, Embed] = Field(
         default_factory=dict, description="file beside go.mod that is generated -> source"
     )
+    overlay: dict[str, str] = Field(
+        default_factory=dict,
+        description="file of a module, `<module path as required in go.mod>/<path>` -> file beside go.mod that is "
+        "compiled in its place",
+    )
+    edit: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="file of a module, as in `overlay` -> regular expressions (DOTALL, MULTILINE) of which each must "
+        "match -> what is compiled in place of the matches",
+    )
 
 
 class PypiBuild(Model):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -146,6 +147,34 @@ def test_go_builds_stamps_embeds_and_takes_files_along(modules: Path, out: Path)
     assert (out / "bin" / "script").stat().st_mode & 0o111
     assert not (modules / "m" / "data.json").exists(), "the repository's folder stays as it is"
     shutil.rmtree(modules / "cache")
+
+
+CHANGED = GO | {
+    "overlay": {"x.test/lib/lib.go": "overlay/lib.go"},
+    "edit": {"x.test/lib/lib.go": {'"own(.)': r'"changed\1'}},
+}
+
+
+@pytest.mark.usefixtures("proxied")
+def test_go_compiles_changed_copies_of_modules(modules: Path, out: Path):
+    pin(modules)
+    module = modules / "m"
+    (module / "overlay").mkdir()
+    (module / "overlay" / "lib.go").write_text('package lib\n\nconst Said = "own "\n')
+    (module / "main.go").write_text(
+        'package main\n\nimport "x.test/lib"\n\nfunc main() { print(lib.Said) }\n'
+    )
+    go.build(tool(**CHANGED), {}, out, io.StringIO())
+    said = subprocess.run([out / "bin" / "prog"], capture_output=True, text=True, check=True)
+    assert said.stderr == "changed "
+
+
+@pytest.mark.usefixtures("proxied")
+def test_go_refuses_an_edit_that_finds_nothing(modules: Path, out: Path):
+    pin(modules)
+    build = GO | {"edit": {"x.test/lib/lib.go": {"another package": ""}}}
+    with pytest.raises(ToolError, match=r"x\.test/lib/lib\.go holds nothing like 'another package'"):
+        go.build(tool(**build), {}, out, io.StringIO())
 
 
 @pytest.mark.usefixtures("proxied")
