@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +62,20 @@ class PlayError(ToolError):
     def __init__(self, what: str, failures: list[Failure], *, where: str, fix: str) -> None:
         super().__init__(what, where=where, fix=fix)
         self.failures = failures
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Generator[None]:
+    """Put signal handlers back: ansible-runner leaves its own behind, under which Ctrl-C does nothing any more."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def play(
@@ -120,17 +136,18 @@ def play(
         "ANSIBLE_STRATEGY": "mitogen_linear",
     }
     try:
-        result = ansible_runner.run(
-            private_data_dir=str(private),
-            project_dir=str(paths.PLAYBOOKS),
-            playbook=playbook,
-            inventory=inventory,
-            envvars=environment,
-            settings={"runner_mode": "subprocess" if aside else "pexpect"},
-            quiet=True,
-            event_handler=on_event,
-            suppress_env_files=False,
-        )
+        with _handlers_kept():
+            result = ansible_runner.run(
+                private_data_dir=str(private),
+                project_dir=str(paths.PLAYBOOKS),
+                playbook=playbook,
+                inventory=inventory,
+                envvars=environment,
+                settings={"runner_mode": "subprocess" if aside else "pexpect"},
+                quiet=True,
+                event_handler=on_event,
+                suppress_env_files=False,
+            )
         with log.open("a") as file:
             file.write(Path(result.config.artifact_dir, "stdout").read_text(errors="replace"))
         stats = result.stats or {}

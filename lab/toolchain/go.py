@@ -12,9 +12,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from infra import paths
 from infra.errors import HostError, IntegrityError, ToolError
@@ -146,7 +146,9 @@ class _Module:
     def _output(self, *args: str) -> str:
         return process.output([self.go, *args], log=self.log, cwd=self.work, env=environment())
 
-    def _go_mod(self) -> dict[str, list[dict[str, str]]]:
+    @cached_property
+    def _go_mod(self) -> dict[str, Any]:
+        """go.mod as it is in the repository: read before copies of modules are put in their place."""
         return json.loads(self._output("mod", "edit", "-json"))
 
     def _source(self, source: str) -> Path:
@@ -155,12 +157,15 @@ class _Module:
         if at:
             version, _, path = rest.partition("/")
         else:
-            versions = {item["Path"]: item["Version"] for item in self._go_mod()["Require"]}
+            versions = {item["Path"]: item["Version"] for item in self._go_mod["Require"]}
             candidates = [name for name in versions if source.startswith(f"{name}/")]
             if not candidates:
                 raise ToolError(f"no module of go.mod holds {source}", where=self.recipe.module)
             module = max(candidates, key=len)
             version, path = versions[module], source.removeprefix(f"{module}/")
+            for item in self._go_mod["Replace"] or ():
+                if item["Old"]["Path"] == module:
+                    module, version = item["New"]["Path"], item["New"]["Version"]
         found = json.loads(self._output("mod", "download", "-json", f"{module}@{version}"))
         self._compare(module, version, found["Sum"])
         file = Path(found["Dir"]) / path
