@@ -23,7 +23,7 @@ COMMANDS = {
     "diff": ("cli.diff", "Show what `up` would change; exit 3 when there is something."),
     "status": ("cli.status", "Show layers, locks and published names of a site."),
     "unlock": ("cli.unlock", "Remove a stranded stack lock after showing whose it is."),
-    "net": ("cli.net", "The address plan of the province: plan, check, diff, who."),
+    "net": ("cli.net", "The address plan of the province: plan, check, diff, who; and the map."),
     "reorg": ("cli.reorg", "What a reorganisation of units changes, and what not."),
     "env": ("cli.env", "Print the shell environment for plain `pulumi` and `kubectl`."),
     "toolchain": ("cli.toolchain", "Get or build every tool and image."),

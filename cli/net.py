@@ -1,10 +1,10 @@
-"""`tinh net`: the address plan of a site's province."""
+"""`tinh net`: the address plan of a site's province, and the map of its network."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,7 @@ epoch_option = click.option("--epoch", help="Epoch in province.yaml; default: th
 
 @click.group()
 def command() -> None:
-    """The address plan: prefixes of every unit for every purpose, in both families, with a proof."""
+    """The address plan: prefixes of every unit for every purpose, in both families, with a proof; and the map."""
 
 
 @command.command()
@@ -120,6 +120,34 @@ def who(site: str, epoch: str | None, as_json: bool, address: str) -> int:
         facts = (owner.state, owner.prefix, owner.domain, owner.unit, name, owner.purpose, owner.detail)
         click.echo(f"{address}: " + ", ".join(fact for fact in facts if fact))
     return Exit.OK
+
+
+@command.command("map")
+@site_option
+@epoch_option
+@click.option(
+    "--state",
+    "states",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON file: router -> "up", "down" or "unknown", or {"state": ..., "text": ...}.',
+)
+@click.option("--format", "form", type=click.Choice(["html", "svg"]), default="html", show_default=True)
+@click.option(
+    "--output", type=click.File("w", encoding="utf-8"), default="-", help="File; default: standard output."
+)
+def draw(site: str, epoch: str | None, states: Path | None, form: str, output: IO[str]) -> None:
+    """Draw the network: zones, core, the carrier's planes, units with their routers, links; to look at in a browser."""
+    from infra.address.plan import plan_at, recorded
+    from infra.model.site import load_site
+    from infra.network.state import read_states
+    from infra.network.topology import Topology, segment_lans
+    from infra.render.map import render_page, render_svg
+
+    record, before = recorded(site)
+    segments = segment_lans(load_site(site)) if (record.folder / "site.yaml").exists() else ()
+    topology = Topology(plan_at(record, epoch, before), segments)
+    seen = read_states(states, set(topology.names.values())) if states else None
+    output.write((render_page if form == "html" else render_svg)(topology, seen))
 
 
 def _proved(record: Record, epoch: str | None, before: Ledger) -> tuple[Plan, dict[str, Any]]:

@@ -160,7 +160,7 @@ class Topology:
 
     def terminals(self, unit: str) -> list[Router]:
         """Return a unit's own routers."""
-        return [r for r in self.by_unit[unit] if r.role is not RouterRole.TSLCD_GATEWAY]
+        return [r for r in self.by_unit.get(unit, ()) if r.role is not RouterRole.TSLCD_GATEWAY]
 
     def lans(self, unit: str) -> list[str]:
         """Return the purposes for which a unit has LANs."""

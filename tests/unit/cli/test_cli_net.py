@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from click.exceptions import FileError
 from click.testing import CliRunner
 
 from cli.main import group
@@ -147,8 +148,35 @@ def test_reorg_prints_and_has_a_way_back(sites):
     assert back["units"]["count"] == {"new": 1, "renamed": 1}
 
 
+def test_the_map_is_printed_or_written(sites, tmp_path):
+    page = _ok("net", "map")
+    assert page.startswith("<!doctype html>") and "Xã Đông" in page
+    file = tmp_path / "map.html"
+    assert _ok("net", "map", "--output", str(file)) == ""
+    assert file.read_text("utf-8") == page
+    drawing = _ok("net", "map", "--format", "svg")
+    assert drawing.startswith("<svg ") and drawing.endswith("</svg>\n")
+    assert "Huyện Một" not in _ok("net", "map", "--epoch", "2025")  # no districts any more
+    assert "Huyện Lệ Thủy" in _ok("net", "map", "--site", "quang-binh", "--epoch", "2023")
+
+
+def test_the_map_shows_states_and_refuses_what_is_wrong(sites, tmp_path):
+    states = tmp_path / "state.json"
+    states.write_text('{"d-998": {"state": "down", "text": "mất điện"}}', "utf-8")
+    page = _ok("net", "map", "--state", str(states))
+    assert 'class="router down"' in page and "mất điện" in page
+    file = tmp_path / "map.html"
+    states.write_text('{"d-999": "up"}')
+    for arguments in (["--state", str(states)], ["--epoch", "1999"]):
+        result = _tinh("net", "map", "--output", str(file), *arguments)
+        assert isinstance(result.exception, TinhError)
+        assert not file.exists()
+    assert "unknown epoch '1999'" in result.exception.what
+    assert isinstance(_tinh("net", "map", "--output", str(tmp_path / "no" / "x")).exception, FileError)
+
+
 def test_a_site_without_province_is_refused(sites):
-    for arguments in (["net", "check"], ["reorg", "plan", "--from", "a", "--to", "b"]):
+    for arguments in (["net", "check"], ["net", "map"], ["reorg", "plan", "--from", "a", "--to", "b"]):
         result = _tinh(*arguments, "--site", "sim")
         assert isinstance(result.exception, TinhError)
         assert "has no province" in result.exception.what
