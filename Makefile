@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 TINH := $(VENV)/bin/tinh
 UV_VERSION := 0.13.9
 # OS packages that the lab and the closed-network build need; see docs/operator.md for what each is for
-PACKAGES := podman runc netavark conmon catatonit iptables nftables iproute2 openssh-client mmdebstrap chromium-headless-shell \
+PACKAGES := podman runc netavark conmon catatonit iptables nftables iproute2 openssh-client mmdebstrap \
 	ca-certificates curl maven openjdk-17-jre-headless dnsutils git
 
 .PHONY: help env host up down test unit sim-test lab-test lint format bench lock clean
