@@ -21,7 +21,7 @@ import websocket
 
 NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 PATIENCE = 60  # seconds
-MISSING = f"no browser: none of {', '.join(NAMES)} is on PATH; `make host` installs one"
+MISSING = f"no browser: none of {', '.join(NAMES)} is on PATH; install Debian's package {NAMES[0]}"
 
 
 def browser() -> str | None:

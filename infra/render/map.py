@@ -169,11 +169,8 @@ class _Map:
             yield "none", NONE
         for state in STATES if self.states is not None else (DECLARED,):
             yield str(state), f"trạng thái: {STATES[state]}"
-        planes = {
-            name: self.network.purposes[name]
-            for name in dict.fromkeys(x.purpose for x in self.topology.links)
-        }
-        for purpose in planes.values():
+        for name in dict.fromkeys(link.purpose for link in self.topology.links):
+            purpose = self.network.purposes[name]
             yield f"p{_pattern(purpose.plane or 0)}", purpose.title.vi
         if any(link.capacity_mbps for link in self.topology.links):
             yield "width", "nét dày hơn: dung lượng lớn hơn"

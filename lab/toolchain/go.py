@@ -77,6 +77,7 @@ class _Module:
 
     def __init__(self, go: str, work: Path, tool: Tool, recipe: GoBuild, log: TextIO) -> None:
         self.go, self.work, self.tool, self.recipe, self.log = go, work, tool, recipe, log
+        self.folders: dict[str, Path] = {}
 
     def build(self, out: Path) -> None:
         """Build all packages in one go, so that shared ones compile once, and lay out the artifact."""
@@ -114,16 +115,14 @@ class _Module:
         copies: dict[Path, Path] = {}
 
         def changed(source: str) -> Path:
-            file = self._source(source)
-            folder = next(parent for parent in file.parents if "@" in parent.name)
+            required, folder, path = self._locate(source)
             if folder not in copies:
                 copies[folder] = self.work / f".changed-{len(copies)}"
                 shutil.copytree(folder, copies[folder], copy_function=shutil.copyfile)
-                for path in (copies[folder], *copies[folder].rglob("*")):
-                    path.chmod(0o755 if path.is_dir() else 0o644)  # the module cache is read-only
-                module = source.removesuffix(f"/{file.relative_to(folder)}")
-                self._run("mod", "edit", f"-replace={module}={copies[folder]}")
-            return copies[folder] / file.relative_to(folder)
+                for item in (copies[folder], *copies[folder].rglob("*")):
+                    item.chmod(0o755 if item.is_dir() else 0o644)  # the module cache is read-only
+                self._run("mod", "edit", f"-replace={required}={copies[folder]}")
+            return copies[folder] / path
 
         for source, own in self.recipe.overlay.items():
             shutil.copyfile(self.work / own, changed(source))
@@ -153,25 +152,38 @@ class _Module:
 
     def _source(self, source: str) -> Path:
         """Return a file of a module: `<module>@<version>/<path>` or `<module required in go.mod>/<path>`."""
-        module, at, rest = source.partition("@")
+        _, folder, path = self._locate(source)
+        return folder / path
+
+    def _locate(self, source: str) -> tuple[str, Path, str]:
+        """Return a file's module as it is required, the module's folder in the cache, and the path in it."""
+        required, at, rest = source.partition("@")
         if at:
             version, _, path = rest.partition("/")
+            module = required
         else:
             versions = {item["Path"]: item["Version"] for item in self._go_mod["Require"]}
             candidates = [name for name in versions if source.startswith(f"{name}/")]
             if not candidates:
                 raise ToolError(f"no module of go.mod holds {source}", where=self.recipe.module)
-            module = max(candidates, key=len)
-            version, path = versions[module], source.removeprefix(f"{module}/")
+            module = required = max(candidates, key=len)
+            version, path = versions[required], source.removeprefix(f"{required}/")
             for item in self._go_mod["Replace"] or ():
-                if item["Old"]["Path"] == module:
+                if item["Old"]["Path"] == required:
                     module, version = item["New"]["Path"], item["New"]["Version"]
-        found = json.loads(self._output("mod", "download", "-json", f"{module}@{version}"))
-        self._compare(module, version, found["Sum"])
-        file = Path(found["Dir"]) / path
-        if not file.is_file():
+        folder = self._folder(module, version)
+        if not (folder / path).is_file():
             raise ToolError(f"module {module}@{version} has no file {path}", where=self.recipe.module)
-        return file
+        return required, folder, path
+
+    def _folder(self, module: str, version: str) -> Path:
+        """Return a module's folder, downloaded and compared with go.sum once."""
+        name = f"{module}@{version}"
+        if name not in self.folders:
+            found = json.loads(self._output("mod", "download", "-json", name))
+            self._compare(module, version, found["Sum"])
+            self.folders[name] = Path(found["Dir"])
+        return self.folders[name]
 
     def _compare(self, module: str, version: str, found: str) -> None:
         pinned = re.search(
