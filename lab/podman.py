@@ -79,6 +79,12 @@ def listing(kind: str, instance: str) -> list[str]:
     return sorted(names)
 
 
+def pids(instance: str) -> dict[str, int]:
+    """Return machine -> process id of its first process, for the instance's containers that run."""
+    found = run("ps", "--filter", f"label=tinh.instance={instance}", "--format", "json")
+    return {item["Labels"]["tinh.machine"]: item["Pid"] for item in json.loads(found.stdout or "[]")}
+
+
 def prefixes_in_use() -> list[IPv4Network | IPv6Network]:
     """Return every prefix that podman manages or the host routes."""
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
@@ -59,17 +60,20 @@ def networks(site: Site, instance: str) -> list[Network]:
     return [Network(prefix(instance) + name, segment.prefix) for name, segment in site.segments.items()]
 
 
-def containers(site: Site, instance: str, checkout: str, image: str) -> list[Container]:
-    """Return the system containers of a site, one per machine.
+def containers(
+    machines: Iterable[Machine], site: Site, instance: str, checkout: str, image: str
+) -> list[Container]:
+    """Return system containers, one per machine.
 
     Args:
-        site: the site with its machine counts.
+        machines: of the site, or outside its data centre.
+        site: the site.
         instance: name of the lab.
         checkout: path of the checkout that owns it.
         image: image reference; part of the specification hash, so that a new image is noticed.
     """
     found = []
-    for machine in site.all_machines():
+    for machine in machines:
         nets = tuple(
             (prefix(instance) + segment, segment, *address.pair())
             for segment, address in machine.addresses.items()

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from infra import paths, private, timings
 from infra.errors import HostError, RefusedError, TinhError, ToolError
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
-from infra.model.site import Role, Site, SiteKind, load_site
+from infra.model.site import Machine, Role, Site, SiteKind, load_site
+from infra.network.of_site import has_network
 from infra.render.inventory import inventory
 from lab import doctor, pki, podman, topology
 
@@ -167,7 +168,7 @@ def is_up(name: str = "lab") -> bool:
         hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: found[n] for n in ARTIFACTS})
         if _converged(name).read_text() != fingerprint(site, hosts):
             return False
-        for container in _containers(site, Path(found["rootfs-machine"])):
+        for container in _containers(site.all_machines(), site, Path(found["rootfs-machine"])):
             data = podman.inspect("container", container.name)
             if not data or not data["State"]["Running"]:
                 return False
@@ -206,15 +207,34 @@ def make_keys(site: Site) -> None:
         names = (machine.name, f"{machine.name}.{site.zone}", *machine.primary.pair())
         pki.ensure_certificate(state.pki, machine.name, machine.name, names=names)
     pki.ensure_encryption_config(state.pki / "encryption.yaml")
-    pki.ensure_ssh(state.ssh, {m.name: list(m.primary.pair()) for m in site.all_machines()})
+    pki.ensure_ssh(state.ssh, {m.name: list(m.primary.pair()) for m in machines_of(site)})
 
 
-def _containers(site: Site, rootfs: Path) -> list[topology.Container]:
-    return topology.containers(site, paths.instance(), str(paths.REPO), image_ref(rootfs))
+def machines_of(site: Site) -> list[Machine]:
+    """Return every machine of the lab: the site's, and the routers outside its data centre."""
+    if not has_network(site.name):
+        return site.all_machines()
+    from lab.outside.up import outside_of
+
+    return [*site.all_machines(), *outside_of(site).machines]
 
 
-def start_machines(site: Site, rootfs: Path, tell: Tell) -> None:
-    """Create networks and system containers that are missing and wait until SSH answers."""
+def _containers(machines: Iterable[Machine], site: Site, rootfs: Path) -> list[topology.Container]:
+    return topology.containers(machines, site, paths.instance(), str(paths.REPO), image_ref(rootfs))
+
+
+def start_machines(
+    site: Site, rootfs: Path, tell: Tell, machines: Sequence[Machine] | None = None
+) -> None:
+    """Create networks and system containers that are missing and wait until SSH answers.
+
+    Args:
+        site: the site.
+        rootfs: artifact of the machines' root file system.
+        tell: gets one line per step.
+        machines: these; none: the site's own.
+    """
+    machines = site.all_machines() if machines is None else machines
     instance, image = paths.instance(), image_ref(rootfs)
     labels = topology.labels(instance, site.name, str(paths.REPO))
     if not podman.exists_image(image):
@@ -224,7 +244,7 @@ def start_machines(site: Site, rootfs: Path, tell: Tell) -> None:
         if podman.create_network(network, labels):
             tell(f"network {network.name}: {network.prefix.ipv6}, {network.prefix.ipv4}")
     ssh = paths.state(site.name).ssh
-    for container in _containers(site, rootfs):
+    for container in _containers(machines, site, rootfs):
         mounts = [
             (ssh / "authorized_keys", "/root/.ssh/authorized_keys"),
             (ssh / "hosts" / container.machine.name, "/etc/ssh/tinh"),
@@ -234,7 +254,7 @@ def start_machines(site: Site, rootfs: Path, tell: Tell) -> None:
             tell(f"machine {container.machine.name}: {what}")
     for network in topology.networks(site, instance):
         podman.join_host(network)
-    for machine in site.all_machines():
+    for machine in machines:
         wait_port(str(machine.primary.ipv6), 22, machine.name)
 
 
@@ -301,7 +321,7 @@ def fetch_kubeconfig(site: Site) -> None:
 
 def ssh_command(site: Site, machine: str) -> list[str]:
     """Return the ssh command line for a machine of the site."""
-    found = [m.name for m in site.all_machines()]
+    found = [m.name for m in machines_of(site)]
     if machine not in found:
         raise TinhError(
             f"unknown machine {machine!r}", where=f"site {site.name}", fix=f"use one of: {', '.join(found)}"
@@ -331,7 +351,7 @@ def down(name: str = "lab", tell: Tell = print) -> None:
     tell(", ".join(f"{count} {kind}" for kind, count in gone.items()) + " removed")
     # the cluster is gone: what describes it must not outlive it
     state = paths.state(name)
-    for file in (state.kubeconfig, state.cluster, _converged(name)):
+    for file in (state.kubeconfig, state.cluster, _converged(name), state.root / "outside"):
         file.unlink(missing_ok=True)
     shutil.rmtree(state.pulumi, ignore_errors=True)
 

@@ -1,0 +1,1 @@
+"""Simulators of what lies outside the data centre: units with their routers and hosts, the carrier's planes."""

@@ -1,0 +1,149 @@
+"""Brings up what the lab has outside the data centre, and joins it by wires. Looks first, does what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from infra import paths
+from infra.address.plan import recorded
+from infra.errors import ToolError
+from infra.model.site import Site
+from infra.network.of_site import fabric_of
+from lab import podman
+from lab.outside.network import End, Nic, Outside, Wire, compile_outside
+
+Tell = Callable[[str], None]
+#: A network namespace, as `ip` and `nsenter` take it.
+Place = str
+#: Units of a router that set up devices; they ran before the wires were there.
+SETUP = ("tinh-vlan", "tinh-vrrp", "tinh-qos")
+
+
+def outside_of(site: Site) -> Outside:
+    """Return what a site of kind lab has outside the data centre, for all epochs of its province."""
+    record, _ = recorded(site.name)
+    return compile_outside(site, [fabric_of(site.name, epoch) for epoch in record.epochs])
+
+
+def ensure(site: Site, tell: Tell = print) -> Outside:
+    """Have the machines outside run, and every wire in place; quick when they are.
+
+    Raises:
+        ToolError: podman or `ip` failed.
+        RefusedError: a container of such a name is not ours.
+    """
+    from lab.toolchain import artifact
+    from lab.up import start_machines
+
+    found = outside_of(site)
+    done, before = paths.state(site.name).root / "outside", _key(found)
+    if done.exists() and done.read_text() == before:
+        return found
+    start_machines(site, artifact("rootfs-machine"), tell, found.machines)
+    wired = join(found)
+    if wired:
+        tell(f"wires: {wired} of {len(found.wires)} made")
+    done.write_text(_key(found))
+    return found
+
+
+def join(found: Outside) -> int:
+    """Make the wires and hosts that are missing; return how many wires were made."""
+    pids = podman.pids(paths.instance())
+    inside = Path("/proc", str(pids[found.hosts]), "root/run/netns")
+    # A namespace belongs to the machine: made in its own view of the file system, it goes away with it.
+    for name in found.namespaces:
+        if not (inside / name).exists():
+            _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "ip", "netns", "add", name])
+            quiet = "net.ipv6.conf.all.accept_ra=0", "net.ipv6.conf.default.accept_ra=0"
+            _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *quiet])
+
+    def place(end: End) -> Place:
+        return f"{inside}/{end.netns}" if end.netns else f"/proc/{pids[end.machine]}/ns/net"
+
+    ends = [end for wire in found.wires for end in (wire.a, wire.b)]
+    have = {where: _devices(where) for where in {place(end) for end in ends}}
+    missing = [w for w in found.wires if not all(end.device in have[place(end)] for end in (w.a, w.b))]
+    _batch("/proc/self/ns/net", (_add(wire, place) for wire in missing))
+    fresh = defaultdict[Place, list[str]](list)
+    for wire in missing:
+        for end in (wire.a, wire.b):
+            fresh[place(end)].append(f"link set {end.device} up")
+    for where, lines in fresh.items():
+        _batch(where, lines)
+    own = Path(f"/proc/{pids[found.hosts]}/ns/net")
+    by_netns = defaultdict[str, list[Nic]](list)
+    for nic in found.nics:
+        by_netns[nic.netns].append(nic)
+    for name, nics in by_netns.items():
+        where = f"{inside}/{name}"
+        devices = _devices(where)
+        absent = [nic for nic in nics if nic.device not in devices]
+        _batch(
+            str(own),
+            (
+                f"link add link {n.segment} name {n.device} netns {where} type macvlan mode bridge"
+                for n in absent
+                if n.segment
+            ),
+        )
+        _batch(where, _host_lines(nics, {nic.device for nic in absent}))
+    for machine in sorted({end.machine for wire in missing for end in (wire.a, wire.b) if not end.netns}):
+        units = " ".join(SETUP)
+        again = f"for u in {units}; do systemctl -q is-enabled $u 2>/dev/null && systemctl restart $u; done; true"
+        _run(["nsenter", "-t", str(pids[machine]), "-a", "sh", "-c", again])
+    return len(missing)
+
+
+def _host_lines(nics: Iterable[Nic], absent: set[str]) -> Iterable[str]:
+    """Yield `ip` commands for a unit's hosts: each LAN has a default route; a probe chooses one by its device."""
+    yield "link set lo up"
+    for metric, nic in enumerate(nics, 1):
+        if nic.ports and nic.device in absent:
+            yield f"link add {nic.device} type bridge"
+        for port in nic.ports:
+            yield f"link set {port} master {nic.device} up"
+        yield f"link set {nic.device} up"
+        yield f"addr replace {nic.address.ipv6}/{nic.lengths[0]} dev {nic.device} nodad"
+        yield f"addr replace {nic.address.ipv4}/{nic.lengths[1]} dev {nic.device}"
+        yield f"-6 route replace default via {nic.gateway.ipv6} dev {nic.device} metric {metric}"
+        yield f"-4 route replace default via {nic.gateway.ipv4} dev {nic.device} metric {metric}"
+
+
+def _add(wire: Wire, place: Callable[[End], Place]) -> str:
+    a, b = wire.a, wire.b
+    return f"link add name {a.device} netns {place(a)} type veth peer name {b.device} netns {place(b)}"
+
+
+def _key(found: Outside) -> str:
+    """Return a hash of what should be and of the machines that run: a restarted one has lost its wires."""
+    running = podman.pids(paths.instance())
+    want: Mapping[str, object] = {"found": repr(found), "running": sorted(running.items())}
+    return hashlib.sha256(json.dumps(want).encode()).hexdigest()
+
+
+def _devices(where: Place) -> set[str]:
+    listing = _run(["nsenter", f"--net={where}", "ip", "-j", "link", "show"])
+    return {link["ifname"] for link in json.loads(listing or "[]") if "ifname" in link}
+
+
+def _batch(where: Place, lines: Iterable[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    if text:
+        _run(["nsenter", f"--net={where}", "ip", "-batch", "-"], text)
+
+
+def _run(command: list[str], stdin: str = "") -> str:
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode:
+        raise ToolError(
+            f"{' '.join(command)} failed: {result.stderr.strip()[-300:]}",
+            where="lab/outside",
+            fix="`tinh lab reset` makes the lab anew; what is in it will be lost",
+        )
+    return result.stdout
