@@ -137,15 +137,11 @@ def who(site: str, epoch: str | None, as_json: bool, address: str) -> int:
 )
 def draw(site: str, epoch: str | None, states: Path | None, form: str, output: IO[str]) -> None:
     """Draw the network: zones, core, the carrier's planes, units with their routers, links; to look at in a browser."""
-    from infra.address.plan import plan_at, recorded
-    from infra.model.site import load_site
+    from infra.network.of_site import fabric_of
     from infra.network.state import read_states
-    from infra.network.topology import Topology, segment_lans
     from infra.render.map import render_page, render_svg
 
-    record, before = recorded(site)
-    segments = segment_lans(load_site(site)) if (record.folder / "site.yaml").exists() else ()
-    topology = Topology(plan_at(record, epoch, before), segments)
+    topology = fabric_of(site, epoch).topology
     seen = read_states(states, set(topology.names.values())) if states else None
     output.write((render_page if form == "html" else render_svg)(topology, seen))
 

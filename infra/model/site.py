@@ -51,7 +51,15 @@ class Segment(Model):
 
     prefix: DualPrefix
     zone: str = Field(description="zone of Circular 12/2022 annex III that the segment belongs to")
-    gateway: int = Field(description="host number of the routers' virtual address on the segment")
+    gateway: int | None = Field(
+        default=None,
+        description="host number of the routers' virtual address on the segment; none: out of band, no router leads out",
+    )
+
+    @property
+    def virtual(self) -> DualAddress | None:
+        """The routers' virtual address; None: there is none."""
+        return None if self.gateway is None else self.prefix.host(self.gateway)
 
 
 class MachineGroup(Model):
@@ -121,6 +129,10 @@ class Site(Model):
     cluster: Cluster
     front_door: FrontDoor
     platforms: list[str] = Field(description="ids of the shared platforms that are switched on")
+    management: tuple[DualPrefix, ...] = Field(
+        default=(),
+        description="from where machines and routers are managed, besides the management zone of the network",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

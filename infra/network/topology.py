@@ -63,18 +63,18 @@ def asn(loopback: DualAddress) -> int:
 
 
 def segment_lans(site: Site) -> tuple[SegmentLan, ...]:
-    """Return the segments that the site's routers are in."""
+    """Return the segments that the site's routers lead out of; what is out of band is not behind them."""
     routers = site.by_role(Role.ROUTER)
     return tuple(
         SegmentLan(
             name,
             segment.zone,
             segment.prefix,
-            segment.prefix.host(segment.gateway),
+            virtual,
             tuple(m.addresses[name] for m in routers),
         )
         for name, segment in site.segments.items()
-        if routers and all(name in m.addresses for m in routers)
+        if routers and (virtual := segment.virtual) and all(name in m.addresses for m in routers)
     )
 
 

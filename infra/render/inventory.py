@@ -58,7 +58,7 @@ def _host(site: Site, machine: Machine) -> dict[str, Any]:
     interfaces = []
     for name, address in machine.addresses.items():
         segment = site.segments[name]
-        gateway = segment.prefix.host(segment.gateway)
+        gateway = segment.virtual
         interfaces.append(
             {
                 "name": name,
@@ -66,9 +66,8 @@ def _host(site: Site, machine: Machine) -> dict[str, Any]:
                 "ipv4": str(address.ipv4),
                 "ipv6_length": segment.prefix.ipv6.prefixlen,
                 "ipv4_length": segment.prefix.ipv4.prefixlen,
-                "gateway_ipv6": str(gateway.ipv6),
-                "gateway_ipv4": str(gateway.ipv4),
             }
+            | ({"gateway_ipv6": str(gateway.ipv6), "gateway_ipv4": str(gateway.ipv4)} if gateway else {})
         )
     number = int(machine.name.lstrip("abcdefghijklmnopqrstuvwxyz"))
     clients = {}

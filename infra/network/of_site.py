@@ -1,0 +1,63 @@
+"""The network of a site, from its files: routers and policy, what the renderers take, and how routers are reached."""
+
+from __future__ import annotations
+
+from infra import paths
+from infra.address.plan import plan_at, recorded
+from infra.errors import TinhError
+from infra.model.network import RouterRole
+from infra.model.site import Role, Site, SiteKind, load_site
+from infra.network.device import Device
+from infra.network.fabric import Fabric
+from infra.network.mapping import Mapping
+from infra.network.topology import segment_lans
+from infra.render.options import Options
+
+
+def has_network(site: str) -> bool:
+    """Return whether a site has a network in its data."""
+    return (paths.SITES / site / "network.yaml").exists()
+
+
+def fabric_of(site: str, epoch: str | None = None, mapping: Mapping | None = None) -> Fabric:
+    """Return the routers of a site's province.
+
+    Args:
+        site: name.
+        epoch: name of the epoch; none: the current one.
+        mapping: kind of machines; none: that of the site.
+
+    Raises:
+        TinhError: see `recorded`, `plan_at`, `load_site` and `Fabric`.
+    """
+    record, before = recorded(site)
+    place = load_site(site) if (record.folder / "site.yaml").exists() else None
+    lab = place is not None and place.kind is SiteKind.LAB
+    return Fabric(
+        plan_at(record, epoch, before),
+        mapping or (Mapping.LAB if lab else Mapping.METAL),
+        segment_lans(place) if place else (),
+    )
+
+
+def options_of(site: Site) -> Options:
+    """Return the arguments of the renderers, as far as a site's data has them: who manages, and names."""
+    return Options(management=site.management, dns=site.front_door.dns)
+
+
+def host_name(device: Device, site: Site) -> str:
+    """Return the name by which ssh reaches a router: a core router is a machine of the site.
+
+    Raises:
+        TinhError: the site has no machine for this core router.
+    """
+    if device.role is not RouterRole.CORE:
+        return device.name
+    machines = site.by_role(Role.ROUTER)
+    if device.number > len(machines):
+        raise TinhError(
+            f"{device.name!r} is core router {device.number}, the site has {len(machines)} machines of role router",
+            where=str(paths.SITES / site.name / "site.yaml"),
+            fix=f"give it {device.number} machines of role {Role.ROUTER}, or fewer core routers in network.yaml",
+        )
+    return machines[device.number - 1].name
