@@ -11,7 +11,10 @@ UV_VERSION := 0.13.9
 PACKAGES := podman runc netavark conmon catatonit iptables nftables iproute2 openssh-client mmdebstrap \
 	ca-certificates curl maven openjdk-17-jre-headless dnsutils git
 
-.PHONY: help env host up down test unit sim-test lab-test lint format bench lock clean
+# ... and what only tests need: a browser for the map
+TEST_PACKAGES := chromium-headless-shell
+
+.PHONY: help env host host-test up down test unit sim-test lab-test lint format bench lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,10 +30,10 @@ $(VENV)/.locked: requirements.lock pyproject.toml
 	@touch $@
 
 host: ## Install the OS packages that are missing
-	@missing=(); for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
-	if (( $${#missing[@]} )); then echo "installing: $${missing[*]}"; \
-	  apt-get update -qq || echo "note: not every package source answered"; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing[@]} >/dev/null; fi
+	@$(call install,$(PACKAGES))
+
+host-test: host ## ... and the browser that looks at the map
+	@$(call install,chromium-headless-shell)
 
 up: host env ## Bring everything up: toolchain, lab, layers
 	@$(TINH) up --yes
@@ -47,7 +50,7 @@ sim-test: env ## Tests on the sim (control plane processes)
 lab-test: host env ## Acceptance on the lab; brings it up if it is down
 	@$(PY) -m pytest -q -m "lab" tests
 
-test: host env lint unit sim-test lab-test ## All tests
+test: host-test env lint unit sim-test lab-test ## All tests
 
 lint: env ## Format check, lint, types
 	@$(VENV)/bin/ruff format --check --quiet .

@@ -20,7 +20,7 @@ def command(site: str, layers: Sequence[str]) -> int:
 
     target, stacks = select(site, layers)
     view = watcher("diff")
-    runner = Runner(target, view, "tinh diff")
+    runner = Runner(target, view, "tinh diff", stacks)
     changed = False
     for stack in stacks:
         if runner.read(stack) is None:

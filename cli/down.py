@@ -54,7 +54,7 @@ def command(site: str, layers: Sequence[str], yes: bool, show_data: bool, data_k
     if not yes:
         typed(target.name, "site's name")
     view = watcher("down")
-    runner = Runner(target, view, "tinh down")
+    runner = Runner(target, view, "tinh down", list(found))
     for stack in found:
         with runner.locked(stack):
             # Looked at again with the lock held: data that appeared since was not confirmed.

@@ -63,10 +63,10 @@ def status(site: str, as_json: bool) -> None:
     from infra import paths
     from infra.model.site import load_site
     from lab import podman, topology
+    from lab.up import machines_of
 
-    found = load_site(site)
     rows = []
-    for machine in found.all_machines():
+    for machine in machines_of(load_site(site)):
         data = podman.inspect("container", topology.prefix(paths.instance()) + machine.name)
         rows.append(
             {
@@ -83,6 +83,17 @@ def status(site: str, as_json: bool) -> None:
             click.echo(f"{row['machine']:<12}{row['role']:<15}{row['state']:<10}{' '.join(row['addresses'])}")
     if any(row["state"] != "running" for row in rows):
         raise SystemExit(int(Exit.CHANGES))
+
+
+@command.command()
+@site_option
+@click.argument("name")
+def epoch(name: str, site: str) -> None:
+    """Have the lab play epoch NAME of its province; `tinh up --layer network` then changes its routers."""
+    from lab.up import choose_epoch
+
+    choose_epoch(site, name)
+    click.echo(f"lab {site}: epoch {name} from the next `tinh up --layer network` on")
 
 
 @command.command()

@@ -103,21 +103,22 @@ def select(site_name: str, layers: Sequence[str] = ()) -> tuple[Site, list[Stack
 
     Args:
         site_name: name of a folder in `stacks/sites/`.
-        layers: only these layers; none means all that are implemented.
+        layers: only these layers; none means all that the site has.
 
     Raises:
         TinhError: unknown site or layer; the message has the known names.
     """
-    from stacks.layers import IMPLEMENTED
+    from stacks.layers import layers_of
 
     site = load_site(site_name)
+    there = layers_of(site_name)
     for layer in layers:
-        if layer not in IMPLEMENTED:
-            known = "is not implemented yet" if layer in LAYERS else "is unknown"
+        if layer not in there:
+            known = f"is not there on site {site_name}" if layer in LAYERS else "is unknown"
             raise TinhError(
-                f"layer {layer!r} {known}", where="--layer", fix=f"use one of: {', '.join(IMPLEMENTED)}"
+                f"layer {layer!r} {known}", where="--layer", fix=f"use one of: {', '.join(there)}"
             )
-    return site, [StackInfo(layer, site.name) for layer in IMPLEMENTED if not layers or layer in layers]
+    return site, [StackInfo(layer, site.name) for layer in there if not layers or layer in layers]
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -238,6 +239,7 @@ class Runner:
         site: the site.
         view: who watches.
         command: what the user runs, shown to others who wait for the lock.
+        stacks: those that it will be asked for; when all of them come before the cluster, none is needed.
 
     Raises:
         RefusedError: the kubeconfig reaches another cluster than the site's.
@@ -245,14 +247,16 @@ class Runner:
         ToolError: the cluster does not answer.
     """
 
-    def __init__(self, site: Site, view: View, command: str) -> None:
+    def __init__(self, site: Site, view: View, command: str, stacks: Sequence[StackInfo] = ()) -> None:
         from infra.cluster import check_cluster
+        from stacks.layers import WITHOUT_CLUSTER
 
         self.site, self.view, self.command = site, view, command
         self.state = paths.state(site.name)
         self.env = environment(site)
         os.environ["PATH"] = self.env["PATH"]  # for kubectl in the check below
-        check_cluster(site)
+        if not stacks or any(stack.layer not in WITHOUT_CLUSTER for stack in stacks):
+            check_cluster(site)
 
     def read(self, stack: StackInfo) -> StackState | None:
         """Return the recorded state of a stack; None when it does not exist."""

@@ -47,7 +47,7 @@ def command(context: click.Context, site: str, layers: Sequence[str], yes: bool)
         runner = None
         for stack in stacks:
             _supply(target, stack.layer, view)
-            runner = runner or Runner(target, view, "tinh up")
+            runner = runner or Runner(target, view, "tinh up", stacks)
             _deploy(runner, stack, view, yes)
     if stacks[-1].layer == "platforms":
         click.echo(published(target))

@@ -27,7 +27,8 @@ OPTIONAL_DEVICES = {
 INOTIFY = 8192
 NOFILE = 20_000
 MEMORY_GIB = 6.0
-DISK_GIB = 25.0
+#: GiB that a lab takes by itself, and with everything to be built before it.
+DISK_GIB, DISK_COLD_GIB = 8.0, 25.0
 PODMAN = (4, 3)
 
 
@@ -62,6 +63,7 @@ class Host:
     inotify: int
     memory_gib: float
     disk_gib: float
+    built: bool  # every tool and image is in the cache
     ipv6: bool
     nftables: bool
     overlay: bool
@@ -92,6 +94,7 @@ def probe() -> Host:
         inotify=int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()),
         memory_gib=int(memory.group(1)) / 2**20 if memory else 0.0,
         disk_gib=shutil.disk_usage(paths.cache()).free / 2**30,
+        built=_built(),
         ipv6=Path("/proc/net/if_inet6").exists(),
         nftables=nft,
         overlay="overlay" in filesystems,
@@ -103,6 +106,7 @@ def probe() -> Host:
 
 def judge(host: Host) -> list[Finding]:
     """Say for each fact whether the lab can run with it, what follows, and what to do. Pure."""
+    disk = DISK_GIB if host.built else DISK_COLD_GIB
     found = [
         _need("root", host.root, "yes" if host.root else "no", "system containers need root", "run as root"),
         _need(
@@ -130,8 +134,9 @@ def judge(host: Host) -> list[Finding]:
             f"under {MEMORY_GIB:.0f} GiB platforms are killed", "free memory, or use the sim",
         ),
         _need(
-            "disk", host.disk_gib >= DISK_GIB, f"{host.disk_gib:.0f} GiB free",
-            f"a cold build needs up to {DISK_GIB:.0f} GiB", "`tinh toolchain prune`, or set TINH_CACHE",
+            "disk", host.disk_gib >= disk, f"{host.disk_gib:.0f} GiB free",
+            f"a lab{'' if host.built else ' with everything to be built'} needs up to {disk:.0f} GiB",
+            "`tinh toolchain prune`, or set TINH_CACHE",
         ),
         Finding(
             "inotify instances",
@@ -168,6 +173,14 @@ def _need(check: str, good: bool, found: str, follows: str, fix: str) -> Finding
     if good:
         return Finding(check, Level.OK, found)
     return Finding(check, Level.MISSING, found, follows, fix)
+
+
+def _built() -> bool:
+    """Tell whether nothing is left to be built; unchecked, since only the need of disk follows."""
+    from lab.toolchain.engine import engine
+
+    found = engine()
+    return all(found.folders(name) for name in found.catalogue.select("platforms"))
 
 
 def _quiet(*command: str) -> bool:

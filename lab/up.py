@@ -19,7 +19,8 @@ from infra import paths, private, timings
 from infra.errors import HostError, RefusedError, TinhError, ToolError
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
-from infra.model.site import Machine, Role, Site, SiteKind, load_site
+from infra.model.province import load_record
+from infra.model.site import Machine, Role, Site, SiteKind, lab_record, load_site
 from infra.network.of_site import has_network
 from infra.render.inventory import inventory
 from lab import doctor, pki, podman, topology
@@ -58,7 +59,7 @@ def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
     """
     default = DualPrefix.model_validate(read_yaml(paths.SITES / name / "site.yaml")["pool"])
     file = _record(name)
-    record = json.loads(file.read_text()) if file.exists() else {}
+    record = lab_record(name)
     instance = paths.instance()
     ours = set(podman.listing("network", instance))
     if not ours:
@@ -81,10 +82,26 @@ def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
         record["pool"] = pool.model_dump(mode="json")
     if counts:
         record["counts"] = {str(k): v for k, v in counts.items()}
+    _keep(name, record)
+    return load_site(name)
+
+
+def choose_epoch(name: str, epoch: str) -> None:
+    """Record which epoch of its province a lab plays, whatever `province.yaml` calls the current one.
+
+    Raises:
+        TinhError: the province has no such epoch, or the site is no lab.
+    """
+    _check_kind(name)
+    load_record(name).at(epoch)
+    _keep(name, lab_record(name) | {"epoch": epoch})
+
+
+def _keep(name: str, record: dict[str, object]) -> None:
+    file = _record(name)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1))
     part.replace(file)
-    return load_site(name)
 
 
 @contextmanager
@@ -126,6 +143,7 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
         make_keys(site)
     with _phase(name, "machines", tell):
         start_machines(site, found["rootfs-machine"], tell)
+        ensure_outside(site, tell)
     log = state.logs / "lab-ansible.log"
     log.parent.mkdir(exist_ok=True)
     hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: str(found[n]) for n in ARTIFACTS})
@@ -145,9 +163,11 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
 
 def ensure_up(name: str = "lab", tell: Tell = print) -> Site:
     """Bring the lab up unless it runs already exactly as declared; quick when it does."""
-    if is_up(name):
-        return load_site(name)
-    return up(name, tell=tell)
+    if not is_up(name):
+        return up(name, tell=tell)
+    site = load_site(name)
+    ensure_outside(site, tell)
+    return site
 
 
 def is_up(name: str = "lab") -> bool:
@@ -217,6 +237,14 @@ def machines_of(site: Site) -> list[Machine]:
     from lab.outside.up import outside_of
 
     return [*site.all_machines(), *outside_of(site).machines]
+
+
+def ensure_outside(site: Site, tell: Tell) -> None:
+    """Have the machines outside the data centre run and wired, where the site has a network."""
+    if has_network(site.name):
+        from lab.outside.up import ensure
+
+        ensure(site, tell)
 
 
 def _containers(machines: Iterable[Machine], site: Site, rootfs: Path) -> list[topology.Container]:

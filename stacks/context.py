@@ -24,7 +24,7 @@ class Context:
     Args:
         info: the stack.
         site: the site.
-        cluster: UID of the site's cluster, already checked.
+        cluster: UID of the site's cluster, already checked; empty in a layer that needs none.
         manifest: returns the objects of an upstream bundle, for example `metallb`.
         secret: returns a secret of the site by name; made once, as a secret Output.
     """

@@ -22,7 +22,7 @@ from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
 from infra.model.net import DualPrefix
 from infra.model.network import Network, RouterRole
-from infra.model.site import load_site, rebase
+from infra.model.site import SiteKind, lab_record, load_site, rebase
 from infra.model.unit import Level, Register, Unit, read_units
 
 
@@ -267,6 +267,8 @@ def load_record(site: str, *, root: Path | None = None) -> Record:
     if facts.name != site:
         raise TinhError(f"file says name {facts.name!r}", where=f"{file}: name", fix=f"write name: {site}")
     network = validate(Network, _moved(site, folder, root), folder / "network.yaml")
+    if epoch := _epoch_of_lab(site, folder, root):
+        facts = validate(Facts, facts.model_dump() | {"current": epoch}, file)
     return Record(folder, facts, _register(folder / each for each in ("units.csv", "agencies.csv")), network)
 
 
@@ -277,6 +279,13 @@ def load_province(site: str, epoch: str | None = None, *, root: Path | None = No
         TinhError: see `load_record` and `Record.at`.
     """
     return load_record(site, root=root).at(epoch)
+
+
+def _epoch_of_lab(site: str, folder: Path, root: Path | None) -> str:
+    """Return the epoch that a lab was told to play (`tinh lab epoch`); empty: that of its file."""
+    if not (folder / "site.yaml").exists() or load_site(site, root=root).kind is not SiteKind.LAB:
+        return ""
+    return lab_record(site).get("epoch", "")
 
 
 def _moved(site: str, folder: Path, root: Path | None) -> Any:  # noqa: ANN401 - raw YAML tree

@@ -37,6 +37,7 @@ class Role(StrEnum):
     REGISTRY = "registry"
     BACKUP = "backup"
     INTERNET = "internet"  # simulator of the public Internet: clients outside the province
+    OUTSIDE = "outside"  # simulator of the units: hosts in their LANs
 
 
 class Text(Model):
@@ -208,6 +209,12 @@ def rebase(data: Any, old: DualPrefix, new: DualPrefix) -> Any:  # noqa: ANN401 
     return f"{moved}{slash}{length}"
 
 
+def lab_record(name: str) -> dict[str, Any]:
+    """Return what is recorded of a lab besides its files: `pool`, `counts`, `epoch`; empty without a record."""
+    file = paths.state(name).root / "lab.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 def load_site(name: str, *, root: Path | None = None) -> Site:
     """Load a site; a lab's recorded pool and machine counts (state file `lab.json`) are applied.
 
@@ -228,10 +235,8 @@ def load_site(name: str, *, root: Path | None = None) -> Site:
             f"site file says name {site.name!r}", where=f"{file}: name", fix=f"write name: {name}"
         )
     if site.kind is SiteKind.LAB:
-        record = paths.state(name).root / "lab.json"
-        if record.exists():
-            lab = json.loads(record.read_text())
-            pool = DualPrefix.model_validate(lab["pool"])
+        if lab := lab_record(name):
+            pool = DualPrefix.model_validate(lab.get("pool", data["pool"]))
             site = validate(Site, rebase(data, site.pool, pool), file)
             site = site.resize({Role(role): count for role, count in lab.get("counts", {}).items()})
     return site

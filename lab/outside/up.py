@@ -20,6 +20,15 @@ from lab.outside.network import End, Nic, Outside, Wire, compile_outside
 Tell = Callable[[str], None]
 #: A network namespace, as `ip` and `nsenter` take it.
 Place = str
+#: Hosts take addresses and routes from the plan, pass nothing on, and answer in each LAN although they are in several.
+HOST_SETTINGS = (
+    "net.ipv6.conf.all.accept_ra=0",
+    "net.ipv6.conf.default.accept_ra=0",
+    "net.ipv6.conf.all.forwarding=0",
+    "net.ipv4.ip_forward=0",
+    "net.ipv4.conf.all.rp_filter=0",
+    "net.ipv4.conf.default.rp_filter=0",
+)
 #: Units of a router that set up devices; they ran before the wires were there.
 SETUP = ("tinh-vlan", "tinh-vrrp", "tinh-qos")
 
@@ -60,8 +69,7 @@ def join(found: Outside) -> int:
     for name in found.namespaces:
         if not (inside / name).exists():
             _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "ip", "netns", "add", name])
-            quiet = "net.ipv6.conf.all.accept_ra=0", "net.ipv6.conf.default.accept_ra=0"
-            _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *quiet])
+            _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *HOST_SETTINGS])
 
     def place(end: End) -> Place:
         return f"{inside}/{end.netns}" if end.netns else f"/proc/{pids[end.machine]}/ns/net"

@@ -87,7 +87,7 @@ class Stand:
 
 @pytest.fixture
 def stand(real_pulumi, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("network",))
+    monkeypatch.setattr("stacks.layers.layers_of", lambda site: ("network",))
     monkeypatch.setenv("PATH", f"{real_pulumi}:{os.environ['PATH']}")
     stacks, plugins = tmp_path / "repo" / "stacks", tmp_path / "repo" / ".venv" / "bin"
     for folder in (plugins, tmp_path / "fleet"):

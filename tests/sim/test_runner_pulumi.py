@@ -99,7 +99,7 @@ class Tinh:
 
 @pytest.fixture
 def tinh(real_pulumi, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("base", "data"))
+    monkeypatch.setattr("stacks.layers.layers_of", lambda site: ("base", "data"))
     stacks = tmp_path / "repo" / "stacks"
     (stacks / "__main__.py").write_text(PROGRAM)
     (stacks / "thing.py").write_text(THING)

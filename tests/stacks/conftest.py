@@ -13,7 +13,7 @@ from infra.components.bundle import load
 from infra.contract import BaseContract
 from infra.model.site import load_site
 from infra.stackinfo import parse_stack
-from stacks import base, platforms
+from stacks import base, network, platforms
 from stacks.context import Context
 from tests.conftest import Deploy, Engine
 
@@ -22,7 +22,7 @@ UID = "00000000-0000-4000-8000-000000000001"
 BASE = BaseContract(
     cluster=UID, storage_class="local-path", issuer="site-ca", gateway="edge", gateway_namespace="edge"
 )
-LAYERS = {"base": base.deploy, "platforms": platforms.deploy}
+LAYERS = {"network": network.deploy, "base": base.deploy, "platforms": platforms.deploy}
 
 
 @pytest.fixture

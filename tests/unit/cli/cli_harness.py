@@ -41,7 +41,7 @@ def install(folder, setattr_):
     setattr_(lab.toolchain, "ensure", lambda names: {})
     setattr_(infra.cluster, "check_cluster", lambda site: "uid")
     setattr_(lab.sim.engine.Sim, "up", lambda *_, **__: None)
-    setattr_(stacks.layers, "IMPLEMENTED", ("base", "platforms"))
+    setattr_(stacks.layers, "layers_of", lambda site: ("base", "platforms"))
     os.environ["FAKE_PULUMI"] = str(folder)
     os.environ["TINH_STATE"] = str(folder / "state")
     os.environ["TINH_CACHE"] = str(folder / "cache")

@@ -520,7 +520,7 @@ def test_a_missing_pulumi_is_said(tinh):
 
 
 def test_routers_are_read_first_and_one_that_fails_does_not_stop_the_others(tinh, monkeypatch):
-    monkeypatch.setattr("stacks.layers.IMPLEMENTED", ("network", "base"))
+    monkeypatch.setattr("stacks.layers.layers_of", lambda site: ("network", "base"))
     tinh.declare(network=["a"], base=["b"])
     assert tinh("up", "--yes").code == 0
     assert tinh("diff").code == 0

@@ -7,7 +7,7 @@ from lab import doctor, up
 from lab.doctor import Host, Level
 
 GOOD = Host(
-    root=True, podman=(4, 3, 1), runc=True, nofile=20_000, inotify=8192, memory_gib=16, disk_gib=100, ipv6=True,
+    root=True, podman=(4, 3, 1), runc=True, nofile=20_000, inotify=8192, memory_gib=16, disk_gib=100, built=True, ipv6=True,
     nftables=True, overlay=True, net_admin=True, cgroup="v2",
     devices={"bridge": True, "veth": True, "macvlan": True, "vlan": True, "vrf": True, "vxlan": True},
 )  # fmt: skip
@@ -25,6 +25,7 @@ SABOTAGE = [
     ("open files", {"nofile": 1024}),
     ("memory", {"memory_gib": 3.9}),
     ("disk", {"disk_gib": 5.0}),
+    ("disk", {"disk_gib": 20.0, "built": False}),
     ("kernel: bridge", {"devices": GOOD.devices | {"bridge": False}}),
     ("kernel: veth", {"devices": GOOD.devices | {"veth": False}}),
     ("kernel: macvlan", {"devices": GOOD.devices | {"macvlan": False}}),

@@ -17,7 +17,7 @@ def site():
 
 
 def test_every_machine_becomes_one_container_with_both_families_on_each_segment(site):
-    found = topology.containers(site, "main", "/checkout", "image:1")
+    found = topology.containers(site.all_machines(), site, "main", "/checkout", "image:1")
     assert [c.machine.name for c in found] == [m.name for m in site.all_machines()]
     core = next(c for c in found if c.machine.name == "core1")
     assert [interface for _, interface, _, _ in core.networks] == ["servers", "internet"]
@@ -25,15 +25,19 @@ def test_every_machine_becomes_one_container_with_both_families_on_each_segment(
 
 
 def test_names_carry_the_instance_so_that_two_labs_do_not_meet(site):
-    one = {c.name for c in topology.containers(site, "main", "/a", "i")}
-    other = {c.name for c in topology.containers(site, "ci", "/b", "i")}
+    one = {c.name for c in topology.containers(site.all_machines(), site, "main", "/a", "i")}
+    other = {c.name for c in topology.containers(site.all_machines(), site, "ci", "/b", "i")}
     assert not one & other
-    assert {n.name for n in topology.networks(site, "ci")} == {"tinh-ci-servers", "tinh-ci-internet"}
+    assert {n.name for n in topology.networks(site, "ci")} == {
+        "tinh-ci-servers",
+        "tinh-ci-internet",
+        "tinh-ci-console",
+    }
 
 
 def test_a_new_image_changes_the_specification_and_the_checkout_does_not(site):
     def spec(checkout, image):
-        return topology.containers(site, "main", checkout, image)[0].labels["tinh.spec"]
+        return topology.containers(site.all_machines(), site, "main", checkout, image)[0].labels["tinh.spec"]
 
     assert spec("/a", "image:1") != spec("/a", "image:2")
     assert spec("/a", "image:1") == spec("/b", "image:1")
@@ -41,7 +45,7 @@ def test_a_new_image_changes_the_specification_and_the_checkout_does_not(site):
 
 def test_etcd_and_containerd_never_lie_on_the_containers_own_overlay(site):
     control = next(
-        c for c in topology.containers(site, "m", "/", "i") if c.machine.role is Role.CONTROL_PLANE
+        c for c in topology.containers(site.all_machines(), site, "m", "/", "i") if c.machine.role is Role.CONTROL_PLANE
     )
     assert {"/var/lib/containerd", "/var/lib/etcd"} <= {path for _, path in control.volumes}
 
