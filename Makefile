@@ -11,8 +11,12 @@ UV_VERSION := 0.13.9
 PACKAGES := podman runc netavark conmon catatonit iptables nftables iproute2 openssh-client mmdebstrap \
 	ca-certificates curl maven openjdk-17-jre-headless dnsutils git
 
-# ... and what only tests need: a browser for the map
-TEST_PACKAGES := chromium-headless-shell
+define install
+missing=(); for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
+if (( $${#missing[@]} )); then echo "installing: $${missing[*]}"; \
+  apt-get update -qq || echo "note: not every package source answered"; \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing[@]} >/dev/null; fi
+endef
 
 .PHONY: help env host host-test up down test unit sim-test lab-test lint format bench lock clean
 
