@@ -20,7 +20,7 @@ from rich.table import Table
 from infra import timings
 from infra.errors import TinhError
 from infra.model.site import load_site
-from tests.bench import address
+from tests.bench import address, render, routers
 from tests.bench.contest import Contest, Result
 from tests.bench.measure import MeasureError, Sample, run
 
@@ -87,6 +87,8 @@ def main(json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int
         first = machine()
         began = start(11)
         plans = address.measure(rounds)
+        rendered = render.measure(address.SITE, address.EPOCH, rounds)
+        changed = routers.measure("lab", rounds) if lab_runs() else []
         results = contest(site, list(counts), rounds)
     except (MeasureError, TinhError) as error:
         click.echo(f"error: could not measure: {error}", err=True)
@@ -98,11 +100,39 @@ def main(json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int
         "phases": phases(site),
         "help": began.data() | {"allowed": HELP_GOAL, "met": began.seconds <= HELP_GOAL},
         "address": [result.data() for result in plans],
+        "render": rendered,
+        "routers": [result.data() for result in changed],
         "contest": [result.data() for result in results],
     }
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
     show(report, results, plans, began)
+    show_network(rendered, changed)
+
+
+def lab_runs() -> bool:
+    """Return whether the lab of this instance runs; it is not brought up for timings."""
+    from lab.up import is_up
+
+    return is_up("lab")
+
+
+def show_network(rendered: dict[str, object], changed: list[routers.Result]) -> None:
+    """Print what concerns routers."""
+    console = Console(width=max(120, Console().width))
+    console.print(
+        f"render: {rendered['devices']} routers of {rendered['site']} {rendered['epoch']}, {rendered['files']} files in "
+        f"{rendered['seconds']} s (goal {rendered['goal']} s): {verdict(bool(rendered['met']))}"
+    )
+    if not changed:
+        console.print("routers: the lab is not up, so changing them was not measured")
+        return
+    table = Table("way", "routers", "seconds", "CPU s", "to plain Ansible", title="change the filter of every router")
+    base = next(result.sample.seconds for result in changed if result.way == routers.WAYS[-1])
+    for result in changed:
+        data, ratio = result.sample.data(), result.sample.seconds / base
+        table.add_row(result.way, str(result.routers), text(result.sample), str(data["cpu"]), f"{ratio:.2f}")
+    console.print(table)
 
 
 def verdict(met: bool) -> str:
