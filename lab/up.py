@@ -251,9 +251,7 @@ def _containers(machines: Iterable[Machine], site: Site, rootfs: Path) -> list[t
     return topology.containers(machines, site, paths.instance(), str(paths.REPO), image_ref(rootfs))
 
 
-def start_machines(
-    site: Site, rootfs: Path, tell: Tell, machines: Sequence[Machine] | None = None
-) -> None:
+def start_machines(site: Site, rootfs: Path, tell: Tell, machines: Sequence[Machine] | None = None) -> None:
     """Create networks and system containers that are missing and wait until SSH answers.
 
     Args:

@@ -234,9 +234,8 @@ def load_site(name: str, *, root: Path | None = None) -> Site:
         raise TinhError(
             f"site file says name {site.name!r}", where=f"{file}: name", fix=f"write name: {name}"
         )
-    if site.kind is SiteKind.LAB:
-        if lab := lab_record(name):
-            pool = DualPrefix.model_validate(lab.get("pool", data["pool"]))
-            site = validate(Site, rebase(data, site.pool, pool), file)
-            site = site.resize({Role(role): count for role, count in lab.get("counts", {}).items()})
+    if site.kind is SiteKind.LAB and (lab := lab_record(name)):
+        pool = DualPrefix.model_validate(lab.get("pool", data["pool"]))
+        site = validate(Site, rebase(data, site.pool, pool), file)
+        site = site.resize({Role(role): count for role, count in lab.get("counts", {}).items()})
     return site

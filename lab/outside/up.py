@@ -103,7 +103,9 @@ def join(found: Outside) -> int:
         _batch(where, _host_lines(nics, {nic.device for nic in absent}))
     for machine in sorted({end.machine for wire in missing for end in (wire.a, wire.b) if not end.netns}):
         units = " ".join(SETUP)
-        again = f"for u in {units}; do systemctl -q is-enabled $u 2>/dev/null && systemctl restart $u; done; true"
+        again = (
+            f"for u in {units}; do systemctl -q is-enabled $u 2>/dev/null && systemctl restart $u; done; true"
+        )
         _run(["nsenter", "-t", str(pids[machine]), "-a", "sh", "-c", again])
     return len(missing)
 

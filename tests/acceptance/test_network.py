@@ -128,7 +128,9 @@ def test_the_zone_matrix_holds_for_every_pair_of_lans_in_both_families(matrix):
 def test_a_probe_that_should_not_pass_and_does_is_found(net):
     """The matrix test can fail: one router is opened by hand."""
     policy = net.fabric.policy
-    ends = [e for e in policy.endpoints if (e.unit, e.purpose) in {("99801", "government"), ("dc", "databases")}]
+    ends = [
+        e for e in policy.endpoints if (e.unit, e.purpose) in {("99801", "government"), ("dc", "databases")}
+    ]
     places = {probe.lan_name(each): net.place(each.unit, each.purpose) for each in ends}
     flows = [f for f in probe.matrix_flows(policy, ends, services=["postgresql"]) if "99801" in f.source]
     services = net.fabric.network.zoning.services
@@ -266,7 +268,8 @@ def test_a_line_that_goes_silent_is_found_by_bfd_within_a_second(net):
     machine, device = plane_end(net, "link-a")
     chains = {"prerouting": "iifname", "output": "oifname", "forward": "oifname"}
     drop = " ".join(
-        f"chain {hook} {{ type filter hook {hook} priority -400; {key} {device} drop; }}" for hook, key in chains.items()
+        f"chain {hook} {{ type filter hook {hook} priority -400; {key} {device} drop; }}"
+        for hook, key in chains.items()
     )
     with net.watch(DISTRICT) as watch:
         try:
@@ -303,7 +306,9 @@ def vtysh(net, machine, *lines):
 
 def paths_to(net, machine, prefix):
     kind = "ipv6" if ":" in prefix else "ipv4"
-    return json.loads(net.on(machine, f"vtysh -c 'show bgp {kind} unicast {prefix} json'") or "{}").get("paths", [])
+    return json.loads(net.on(machine, f"vtysh -c 'show bgp {kind} unicast {prefix} json'") or "{}").get(
+        "paths", []
+    )
 
 
 def test_an_unregistered_or_foreign_prefix_is_refused_and_the_hand_edit_is_seen_and_repaired(net):
@@ -332,7 +337,10 @@ def test_an_unregistered_or_foreign_prefix_is_refused_and_the_hand_edit_is_seen_
             if host != "c-99801":
                 for prefix in (*strange["ipv4"], *strange["ipv6"]):
                     found = paths_to(net, host, prefix)
-                    assert str(device.asn) not in json.dumps([path.get("aspath") for path in found]), (host, prefix)
+                    assert str(device.asn) not in json.dumps([path.get("aspath") for path in found]), (
+                        host,
+                        prefix,
+                    )
         seen = tinh("diff", "--site", SITE, "--layer", "network")
         assert seen.returncode == 3, seen.stdout[-2000:] + seen.stderr[-2000:]
         assert "192.0.2.0/24" in seen.stdout

@@ -51,7 +51,9 @@ def machine(lab):
 def refused(machine, texts, script):
     """Return what a script in a folder with the texts prints: one line for each file that is refused."""
     place = "d=$(mktemp -d); trap 'rm -rf $d' EXIT; cd $d; tar x; "
-    done = subprocess.run([*machine, place + script], input=archive(texts), capture_output=True, timeout=900, check=False)
+    done = subprocess.run(
+        [*machine, place + script], input=archive(texts), capture_output=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return done.stdout.decode().splitlines()
 

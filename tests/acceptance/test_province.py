@@ -1,6 +1,7 @@
 """Every unit of a real province, with the filters that its routers would get: who is reached, who is not."""
 
 import pytest
+from lab.outside.province import Province
 
 from infra import paths
 from infra.model.network import RouterRole
@@ -11,7 +12,6 @@ from infra.network.of_site import fabric_of
 from infra.render.router import Renderer
 from lab import topology
 from lab.outside import probe
-from lab.outside.province import Province
 from lab.outside.up import outside_of
 
 SITE, EPOCH = "quang-binh", "2023"
@@ -78,7 +78,9 @@ def test_video_reaches_every_unit_and_offices_reach_no_other_unit(probed):
     units = {f.source.split()[0] for f in video}
     assert len({(f.source, f.target, f.family) for f in video}) == len(units) * (len(units) - 1) * 2
     assert all(f.allowed for f in video)
-    assert not any(f.allowed for f in between if f.source.endswith("government") and f.target.endswith("video"))
+    assert not any(
+        f.allowed for f in between if f.source.endswith("government") and f.target.endswith("video")
+    )
     offices = [f for f in between if f.source.endswith("government") and f.target.endswith("government")]
     assert offices
     assert not any(f.allowed for f in offices)
@@ -90,7 +92,11 @@ def test_a_router_whose_filter_lets_all_pass_is_found(province):
     unit = next(e.unit for e in made.units)
     spoiled = Province(
         made.fabric,
-        lambda device: made.filters(device).replace("policy drop", "policy accept").replace("counter drop", "counter accept"),
+        lambda device: (
+            made.filters(device)
+            .replace("policy drop", "policy accept")
+            .replace("counter drop", "counter accept")
+        ),
         unit_lans=made.unit_lans,
         centre_lans=made.centre_lans,
         prefix="p-",

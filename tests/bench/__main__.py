@@ -121,13 +121,16 @@ def show_network(rendered: dict[str, object], changed: list[routers.Result]) -> 
     """Print what concerns routers."""
     console = Console(width=max(120, Console().width))
     console.print(
-        f"render: {rendered['devices']} routers of {rendered['site']} {rendered['epoch']}, {rendered['files']} files in "
-        f"{rendered['seconds']} s (goal {rendered['goal']} s): {verdict(bool(rendered['met']))}"
+        f"render: {rendered['devices']} routers of {rendered['site']} {rendered['epoch']}, "
+        f"{rendered['files']} files in {rendered['seconds']} s (goal {rendered['goal']} s): "
+        f"{verdict(bool(rendered['met']))}"
     )
     if not changed:
         console.print("routers: the lab is not up, so changing them was not measured")
         return
-    table = Table("way", "routers", "seconds", "CPU s", "to plain Ansible", title="change the filter of every router")
+    table = Table(
+        "way", "routers", "seconds", "CPU s", "to plain Ansible", title="change the filter of every router"
+    )
     base = next(result.sample.seconds for result in changed if result.way == routers.WAYS[-1])
     for result in changed:
         data, ratio = result.sample.data(), result.sample.seconds / base

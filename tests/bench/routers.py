@@ -121,7 +121,9 @@ def away(machine: str) -> Iterator[None]:
 def measure(site: str, rounds: int) -> list[Result]:
     """Return every way, side by side: each round does all of them."""
     texts = filters(site)
-    last = [host_name(d, load_site(site)) for d in fabric_of(site).devices if d.role is not RouterRole.CORE][-1]
+    last = [host_name(d, load_site(site)) for d in fabric_of(site).devices if d.role is not RouterRole.CORE][
+        -1
+    ]
     times: dict[str, list] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:
@@ -131,7 +133,9 @@ def measure(site: str, rounds: int) -> list[Result]:
                     times[way].append(run(words, dict(os.environ), paths.REPO))
             else:
                 times[way].append(run(words, dict(os.environ), paths.REPO))
-    return [Result(way, len(texts) - (way == "one away"), Sample(tuple(found))) for way, found in times.items()]
+    return [
+        Result(way, len(texts) - (way == "one away"), Sample(tuple(found))) for way, found in times.items()
+    ]
 
 
 @click.command()

@@ -7,8 +7,8 @@ from lab import doctor, up
 from lab.doctor import Host, Level
 
 GOOD = Host(
-    root=True, podman=(4, 3, 1), runc=True, nofile=20_000, inotify=8192, memory_gib=16, disk_gib=100, built=True, ipv6=True,
-    nftables=True, overlay=True, net_admin=True, cgroup="v2",
+    root=True, podman=(4, 3, 1), runc=True, nofile=20_000, inotify=8192, memory_gib=16, disk_gib=100, built=True,
+    ipv6=True, nftables=True, overlay=True, net_admin=True, cgroup="v2",
     devices={"bridge": True, "veth": True, "macvlan": True, "vlan": True, "vrf": True, "vxlan": True},
 )  # fmt: skip
 

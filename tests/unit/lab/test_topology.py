@@ -45,7 +45,9 @@ def test_a_new_image_changes_the_specification_and_the_checkout_does_not(site):
 
 def test_etcd_and_containerd_never_lie_on_the_containers_own_overlay(site):
     control = next(
-        c for c in topology.containers(site.all_machines(), site, "m", "/", "i") if c.machine.role is Role.CONTROL_PLANE
+        c
+        for c in topology.containers(site.all_machines(), site, "m", "/", "i")
+        if c.machine.role is Role.CONTROL_PLANE
     )
     assert {"/var/lib/containerd", "/var/lib/etcd"} <= {path for _, path in control.volumes}
 
