@@ -465,7 +465,7 @@ def test_old_logs_are_removed(tinh, monkeypatch):
         (("up", "--yes", "--site", "nowhere"), ("unknown site 'nowhere'", "lab", "sim")),
         (("diff", "--site", "nowhere"), ("unknown site 'nowhere'",)),
         (("up", "--yes", "--layer", "bass"), ("layer 'bass' is unknown", "base, platforms")),
-        (("up", "--yes", "--layer", "network"), ("'network' is not implemented yet", "base, platforms")),
+        (("up", "--yes", "--layer", "network"), ("'network' is not there on site sim", "base, platforms")),
         (("unlock", "bass.sim"), ("unknown layer 'bass'", "network, base")),
         (("unlock", "base"), ("not of the form",)),
         (("unlock", "base.nowhere"), ("unknown site 'nowhere'",)),
