@@ -88,7 +88,7 @@ def test_without_kubectl_the_way_out_is_named(lab: Site, monkeypatch: pytest.Mon
         cluster.check_cluster(lab)
 
 
-@pytest.mark.parametrize("layer", ["network", "data", "tenant"])
+@pytest.mark.parametrize("layer", ["data", "tenant"])
 def test_a_layer_without_a_program_names_those_that_exist(lab: Site, layer: str) -> None:
     with pytest.raises(TinhError, match="base, platforms"):
         layers.deploy(StackInfo(layer, lab.name), lab)
@@ -116,7 +116,7 @@ def run_program(stack: str) -> subprocess.CompletedProcess[str]:
     [
         ("roof.lab", "unknown layer 'roof'"),
         ("base.nowhere", "unknown site 'nowhere'"),
-        ("network.lab", "use one of the layers that exist: base, platforms"),
+        ("data.lab", "use one of the layers that exist: network, base, platforms"),
         ("base.lab", "no cluster is recorded"),
     ],
 )
