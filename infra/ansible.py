@@ -57,11 +57,13 @@ class Failure:
 
 
 class PlayError(ToolError):
-    """A playbook run that failed; `failures` says where and why."""
+    """A playbook run that failed; `failures` says where and why, `recap` what went well all the same."""
 
-    def __init__(self, what: str, failures: list[Failure], *, where: str, fix: str) -> None:
+    def __init__(
+        self, what: str, failures: list[Failure], *, where: str, fix: str, recap: Recap | None = None
+    ) -> None:
         super().__init__(what, where=where, fix=fix)
-        self.failures = failures
+        self.failures, self.recap = failures, recap or Recap()
 
 
 @contextlib.contextmanager
@@ -84,6 +86,8 @@ def play(
     *,
     log: Path,
     tell: Callable[[str], None] = lambda _: None,
+    strategy: str = "mitogen_linear",
+    forks: int | None = None,
 ) -> Recap:
     """Run a playbook of `playbooks/` against an inventory; several may run at once, in threads.
 
@@ -95,6 +99,8 @@ def play(
         inventory: as made by `infra.render.inventory`.
         log: file that gets Ansible's own output.
         tell: gets one line per play and task.
+        strategy: in which order tasks go over hosts; with `mitogen_free` no host waits for another.
+        forks: number of hosts worked on at the same time; none: what ansible.cfg says.
 
     Raises:
         PlayError: a task failed or a host was unreachable; host, task and message are named.
@@ -133,7 +139,7 @@ def play(
         "ANSIBLE_HOME": str(private / "home"),
         # Mitogen: one Python process per machine and run. Measured on the lab: 42 -> 12 s without changes.
         "ANSIBLE_STRATEGY_PLUGINS": str(_strategies()),
-        "ANSIBLE_STRATEGY": "mitogen_linear",
+        "ANSIBLE_STRATEGY": strategy,
     }
     try:
         with _handlers_kept():
@@ -144,6 +150,7 @@ def play(
                 inventory=inventory,
                 envvars=environment,
                 settings={"runner_mode": "subprocess" if aside else "pexpect"},
+                forks=forks,
                 quiet=True,
                 event_handler=on_event,
                 suppress_env_files=False,
@@ -160,6 +167,7 @@ def play(
                 failures,
                 where=f"playbooks/{playbook}",
                 fix=f"full output: {log}; the run can be repeated, it continues where it stopped",
+                recap=recap,
             )
         return recap
     finally:

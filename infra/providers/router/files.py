@@ -57,10 +57,27 @@ class RouterFile:
 
 
 def normal_frr(text: str) -> str:
-    """Return FRR's running configuration without its frame and its empty comments."""
-    frame = ("Building configuration...", "Current configuration:", "frr version ", "end")
-    lines = [line.rstrip() for line in text.splitlines()]
-    return "".join(f"{line}\n" for line in lines if line.strip("! ") and not line.startswith(frame))
+    """Return FRR's running configuration without its frame and its empty comments, in an order of its own.
+
+    FRR prints the same configuration in another order after a reload than after a start. Where order matters, its
+    lines have a number (`seq`, a route map's `permit 10`), so nothing is lost: lines are sorted within their blocks,
+    and blocks among each other.
+    """
+    frame = re.compile(
+        r"(Building configuration\.\.\.|Current configuration:|frr version .*|end| *exit(-\S+)?|[! ]*)"
+    )
+    paths: list[list[str]] = []
+    path: list[str] = []  # a line and the lines above it that it belongs to, by indentation
+    for line in map(str.rstrip, text.splitlines()):
+        if not frame.fullmatch(line):
+            path = [*(above for above in path if _depth(above) < _depth(line)), line]
+            paths.append(path)
+    return "".join(f"{path[-1]}\n" for path in sorted(paths))
+
+
+def _depth(line: str) -> int:
+    """Return the number of spaces that a line starts with."""
+    return len(line) - len(line.lstrip(" "))
 
 
 def normal_nft(text: str) -> str:

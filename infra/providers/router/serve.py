@@ -7,6 +7,7 @@ traceback, and a router that could not be read although it is there.
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -88,6 +89,7 @@ def main(provider: RouterProvider | None = None) -> None:
     if len(sys.argv) < 2:
         sys.exit("pulumi-resource-tinh is run by Pulumi")
     try:
-        asyncio.run(serve(provider or RouterProvider(of_site)))
+        # One object per site: it is what lets calls that come together share a run.
+        asyncio.run(serve(provider or RouterProvider(functools.cache(of_site))))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from infra.providers.router.files import FILES, normal_frr, normal_nft, text_diff
 
 RUNNING = """\
@@ -51,8 +53,8 @@ table inet filter {
 
 def test_frr_without_its_frame():
     assert normal_frr(RUNNING) == (
-        "frr defaults datacenter\nhostname core1\ninterface eth0\n vrrp 1 version 3\nexit\n"
-        "router bgp 65001\n neighbor 2001:db8::2 remote-as 65002\nexit\n"
+        "frr defaults datacenter\nhostname core1\ninterface eth0\n vrrp 1 version 3\n"
+        "router bgp 65001\n neighbor 2001:db8::2 remote-as 65002\n"
     )
 
 
@@ -61,6 +63,99 @@ def test_a_line_by_hand_is_all_that_differs():
     changed = text_diff(normal_frr(RUNNING), normal_frr(edited))
     assert [line for line in changed if line[0] in "+-"] == ["+ neighbor 10.9.9.9 remote-as 1"]
     assert text_diff(normal_frr(RUNNING), normal_frr(RUNNING)) == []
+
+
+#: The same configuration as FRR prints it after a start, and after a reload that had to add some of it.
+STARTED = """\
+hostname core1
+ip prefix-list own seq 5 permit 10.0.0.0/8
+ip prefix-list own seq 10 deny any
+!
+interface lan0
+ ip address 10.0.1.1/24
+ vrrp 1 version 3
+ vrrp 1 priority 200
+exit
+!
+router bgp 65001
+ neighbor 10.0.0.2 remote-as 65002
+ neighbor 10.0.0.3 remote-as 65003
+ !
+ address-family ipv4 unicast
+  neighbor 10.0.0.2 activate
+  neighbor 10.0.0.3 activate
+ exit-address-family
+ !
+ address-family ipv6 unicast
+  neighbor 10.0.0.3 activate
+ exit-address-family
+exit
+!
+route-map own permit 10
+ match ip address prefix-list own
+exit
+!
+"""
+RELOADED = """\
+hostname core1
+!
+route-map own permit 10
+ match ip address prefix-list own
+exit
+!
+router bgp 65001
+ neighbor 10.0.0.3 remote-as 65003
+ neighbor 10.0.0.2 remote-as 65002
+ !
+ address-family ipv6 unicast
+  neighbor 10.0.0.3 activate
+ exit-address-family
+ !
+ address-family ipv4 unicast
+  neighbor 10.0.0.3 activate
+  neighbor 10.0.0.2 activate
+ exit-address-family
+exit
+!
+interface lan0
+ vrrp 1 priority 200
+ vrrp 1 version 3
+ ip address 10.0.1.1/24
+exit
+!
+ip prefix-list own seq 10 deny any
+ip prefix-list own seq 5 permit 10.0.0.0/8
+!
+end
+"""
+
+
+def test_the_order_in_which_frr_prints_does_not_count():
+    assert normal_frr(RELOADED) == normal_frr(STARTED)
+    assert normal_frr(normal_frr(STARTED)) == normal_frr(STARTED), (
+        "what is kept in the record is compared again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        (" neighbor 10.0.0.3 remote-as 65003", " neighbor 10.0.0.3 remote-as 65004"),
+        ("seq 10 deny any", "seq 3 deny any"),
+        ("  neighbor 10.0.0.2 activate\n", ""),
+        (" ip address 10.0.1.1/24\n", ""),
+    ],
+)
+def test_what_differs_in_a_block_counts(line, other):
+    assert normal_frr(RELOADED.replace(line, other)) != normal_frr(STARTED)
+
+
+def test_a_line_that_moves_to_another_block_counts():
+    line = "  neighbor 10.0.0.2 activate\n"
+    moved = STARTED.replace(line, "").replace(
+        " address-family ipv6 unicast\n", f" address-family ipv6 unicast\n{line}"
+    )
+    assert normal_frr(moved) != normal_frr(STARTED)
 
 
 def test_sets_that_packets_fill_do_not_count_and_those_that_people_fill_do():

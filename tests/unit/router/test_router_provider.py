@@ -15,6 +15,7 @@ from pulumi.provider.experimental.provider import PropertyDiffKind as Kind
 from pulumi.runtime.rpc import UNKNOWN
 
 from infra.errors import ToolError
+from infra.providers.router.files import normal_frr
 from infra.providers.router.inputs import plain
 from infra.providers.router.provider import RouterProvider, UnhealthyError
 from tests.unit.router.fleet import DAY0_FILTER, Fleet, Router
@@ -155,7 +156,7 @@ def test_create_takes_over_and_records_what_runs(stand):
     assert stand.sites == ["lab"]
     assert answer.resource_id == "core1"
     assert stand.router.files == {"frr.conf": FRR, "nftables.conf": NFT}
-    assert plain(stand.state["running"])["frr.conf"] == "running " + FRR
+    assert plain(stand.state["running"])["frr.conf"] == normal_frr("running " + FRR)
     assert plain(stand.state["drift"]) == {}
     assert len(plain(stand.state["digests"])["frr.conf"]) == 64
     assert stand.diff() == {}

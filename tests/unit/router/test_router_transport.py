@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.ansible import Failure, PlayError
+from infra.ansible import Failure, PlayError, play
 from infra.errors import ToolError
 from infra.providers.router.transport import AnsibleRouters, UnreachableError
 from tests.unit.router import daemons
@@ -15,14 +16,75 @@ FRR = "hostname {{ core1 }} {% raw\n! 'quoted\" Quảng Bình\n"
 NFT = "flush ruleset\ntable inet filter {\n}\n"
 
 
+#: In place of ssh: what is to run on a router runs here, below a folder of the router's name. To `closing` nobody can
+#: log in, and a change of `cut` cuts new connections.
+SSH = """\
+#!/bin/sh
+arguments=$*
+while :; do case $1 in -[oFlpi]) shift 2 ;; -*) shift ;; *) break ;; esac; done
+export TINH_ROOT="FOLDER/$1" PATH="FOLDER/$1/bin:$PATH"
+echo "$arguments" >> "$TINH_ROOT/connections"
+case "$1 $arguments" in
+  closing*) echo "Connection closed by 10.0.0.1 port 22" >&2; exit 255 ;;
+  cut*ControlPath=none*) echo "ssh: connect to host cut port 22: Connection timed out" >&2; exit 255 ;;
+esac
+shift
+exec sh -c "$*"
+"""
+
+
 @pytest.fixture
-def routers(tmp_path, monkeypatch):
+def routers(ssh, tmp_path, monkeypatch):
     environment = daemons.install(tmp_path / "router")
     for name in ("TINH_ROOT", "PATH"):
         monkeypatch.setenv(name, environment[name])
-    return AnsibleRouters(
-        ssh=tmp_path / "config", log=tmp_path / "log", variables={"ansible_connection": "local"}
-    )
+    return AnsibleRouters(ssh=ssh, log=tmp_path / "log", variables={"ansible_connection": "local"})
+
+
+@pytest.fixture
+def fleet(ssh, tmp_path):
+    """Routers that are reached by a stand-in for ssh."""
+    for host in ("core1", "core2", "invalid", "closing", "cut"):
+        daemons.install(tmp_path / host)
+    program = tmp_path / "ssh"
+    program.write_text(SSH.replace("FOLDER", str(tmp_path)))
+    program.chmod(0o755)
+    return AnsibleRouters(ssh=ssh, log=tmp_path / "log", variables={"ansible_ssh_executable": str(program)})
+
+
+@pytest.mark.slow
+def test_routers_in_one_run_each_have_their_own_end(fleet, tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr("infra.ansible.play", lambda *a, **k: runs.append(k) or play(*a, **k))
+    monkeypatch.setattr("infra.providers.router.batch.GATHER", 0.7)
+
+    def apply(host):
+        text = "bad\n" if host == "invalid" else f"hostname {host}\n"
+        return fleet.apply(host, {"frr.conf": text}, force=[], seconds=2 if host == "cut" else 30)
+
+    hosts = ("core1", "core2", "invalid", "closing", "cut", "refusing")
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        done = {host: pool.submit(apply, host) for host in hosts}
+    assert [run["forks"] for run in runs] == [5]
+    for host in ("core1", "core2"):
+        assert done[host].result().files == {"frr.conf": f"hostname {host}\n"}
+        assert not (tmp_path / host / "var/lib/tinh/router/pending.json").exists()
+        first, second = (tmp_path / host / "connections").read_text().splitlines()
+        assert "ControlPath=none" not in first
+        assert "ControlPath=none" in second, "it is confirmed over a connection of its own"
+    errors = {host: str(done[host].exception()) for host in hosts if done[host].exception()}
+    assert list(errors) == ["invalid", "closing", "cut", "refusing"]
+    assert "router invalid: frr.conf is not valid, nothing was changed" in errors["invalid"]
+    assert "router cut was not reached anew after the change" in errors["cut"]
+    for host in ("closing", "refusing"):
+        assert type(done[host].exception()) is UnreachableError
+        assert f"router {host} does not answer; it was left alone" in errors[host]
+    deadline = time.monotonic() + 20
+    while (
+        file := (tmp_path / "cut/etc/frr/frr.conf").read_text()
+    ) != "! day 0\n" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert file == "! day 0\n", "it has undone the change"
 
 
 @pytest.mark.slow
@@ -54,6 +116,9 @@ def test_apply_confirm_and_read(routers, tmp_path):
         ("show", "ssh: connect to host a port 22: timed out", True, 0, UnreachableError, "does not answer"),
         ("show", "Timeout, server not responding", True, 0, UnreachableError, "was left alone"),
         ("apply", "ssh: connect to host a port 22: No route", True, 30, UnreachableError, "was left alone"),
+        ("apply", "EOF on stream; last 100 lines received:\n", True, 30, UnreachableError, "was left alone"),
+        ("apply", "Failed to setup connection after 10.00 seconds", True, 30, UnreachableError, "was left alone"),
+        ("apply", "SSH authentication is incorrect", True, 30, UnreachableError, "was left alone"),
         ("apply", "Timeout, server not responding", True, 30, ToolError, "undoes itself within 30 s"),
         ("confirm", "ssh: connect to host a port 22: timed out", True, 30, ToolError, "undoes itself within 30 s"),
         ("confirm", "the confirmation came too late", False, 30, ToolError, "came too late"),
