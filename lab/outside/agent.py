@@ -45,6 +45,7 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,8 @@ def received(made: socket.socket) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum of an even number of bytes (RFC 1071)."""
+    """Return the Internet checksum (RFC 1071)."""
+    data += bytes(len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
@@ -472,10 +474,8 @@ class Watch:
                 raise ValueError(f"service {name!r} is TCP; only datagrams are watched")
         self.targets = serve_targets(self.loop, self.ends, self.services, self.flows)
         signal.signal(signal.SIGTERM, self._stop)
-        try:
+        with suppress(OSError):  # a file or nothing: nobody says anything
             self.loop.add(0, select.EPOLLIN, self._told)
-        except OSError:
-            pass  # a file or nothing: nobody says anything
         self.started, self.begin = time.time(), time.monotonic()
         print(json.dumps({"ready": True}), flush=True)
         self._tick(self.begin)

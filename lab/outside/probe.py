@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -329,16 +330,14 @@ class Watch:
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin  # noqa: S101 - for the type checker: it is a pipe
-        try:
+        with suppress(BrokenPipeError):  # it has ended; why is said elsewhere
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended; why is said elsewhere
 
     def _end(self) -> tuple[str, str]:
         """Wait for the end and return what it wrote."""
         process = self._process
-        assert process.stdout and process.stderr and process.stdin  # noqa: S101, PT018 - for the type checker
+        assert process.stdout and process.stderr and process.stdin  # noqa: S101 - for the type checker
         found = process.stdout.read(), process.stderr.read()
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):

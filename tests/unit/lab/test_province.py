@@ -125,7 +125,7 @@ def test_flows_are_every_pair_with_what_the_policy_says(whole):
     assert sum(f.allowed and f.target == "dc servers" and f.service == "https" for f in flows) == 2 * routers
 
 
-def test_the_same_province_is_the_same_request():
+def test_the_same_province_is_the_same_request(state: Path):
     one, two = (province("lab").request("/run/test.json") for _ in range(2))
     assert one == two
     assert one["namespaces"]["c-99801"]["nft"].startswith("#!/usr/sbin/nft")
