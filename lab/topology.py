@@ -31,6 +31,7 @@ class Network:
     """One segment as a podman network."""
 
     name: str
+    segment: str
     prefix: DualPrefix
 
 
@@ -57,7 +58,7 @@ def labels(instance: str, site: str, checkout: str) -> dict[str, str]:
 
 def networks(site: Site, instance: str) -> list[Network]:
     """Return the podman networks of a site, one per segment."""
-    return [Network(prefix(instance) + name, segment.prefix) for name, segment in site.segments.items()]
+    return [Network(prefix(instance) + name, name, segment.prefix) for name, segment in site.segments.items()]
 
 
 def containers(

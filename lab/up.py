@@ -266,7 +266,9 @@ def start_machines(site: Site, rootfs: Path, tell: Tell, machines: Sequence[Mach
     if not podman.exists_image(image):
         tell("importing the machines' root file system")
         podman.import_rootfs(rootfs / "rootfs.tar", image)
-    for network in topology.networks(site, instance):
+    used = {segment for machine in machines for segment in machine.addresses}
+    networks = [network for network in topology.networks(site, instance) if network.segment in used]
+    for network in networks:
         if podman.create_network(network, labels):
             tell(f"network {network.name}: {network.prefix.ipv6}, {network.prefix.ipv4}")
     ssh = paths.state(site.name).ssh
@@ -278,7 +280,7 @@ def start_machines(site: Site, rootfs: Path, tell: Tell, machines: Sequence[Mach
         what = podman.start_container(container, image, mounts)
         if what != "running":
             tell(f"machine {container.machine.name}: {what}")
-    for network in topology.networks(site, instance):
+    for network in networks:  # podman makes a bridge with the first machine on it
         podman.join_host(network)
     for machine in machines:
         wait_port(str(machine.primary.ipv6), 22, machine.name)

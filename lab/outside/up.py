@@ -68,7 +68,7 @@ def join(found: Outside) -> int:
     # A namespace belongs to the machine: made in its own view of the file system, it goes away with it.
     for name in found.namespaces:
         if not (inside / name).exists():
-            _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "ip", "netns", "add", name])
+            _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "-p", "ip", "netns", "add", name])
             _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *HOST_SETTINGS])
 
     def place(end: End) -> Place:
