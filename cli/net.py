@@ -60,7 +60,10 @@ def plan(site: str, epoch: str | None, form: str, write: bool) -> None:
 @click.option("--epoch", "epochs", multiple=True, help="Only this epoch; may be repeated. Default: all.")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(site: str, epochs: tuple[str, ...], file: Path | None) -> None:
-    """Prove the plans of all epochs, or a plan in FILE as `plan --format json` prints it."""
+    """Prove the plans of all epochs, or a plan in FILE as `plan --format json` prints it.
+
+    Of the zone rules, those that let nothing pass in any of these epochs are named as warnings.
+    """
     from infra.address.plan import recorded
 
     if file:
@@ -69,8 +72,10 @@ def check(site: str, epochs: tuple[str, ...], file: Path | None) -> None:
         click.echo(_proof(document))
         return
     record, before = recorded(site)
-    for epoch in epochs or record.epochs:
-        click.echo(_proof(_proved(record, epoch, before)[1]))
+    proved = [_proved(record, epoch, before) for epoch in epochs or record.epochs]
+    for _, document in proved:
+        click.echo(_proof(document))
+    _idle(record, [plan for plan, _ in proved])
 
 
 @command.command()
@@ -154,6 +159,20 @@ def _proved(record: Record, epoch: str | None, before: Ledger) -> tuple[Plan, di
     document = found.document()
     _verify(document, f"plan of {record.facts.name}, epoch {found.province.epoch}")
     return found, document
+
+
+def _idle(record: Record, plans: list[Plan]) -> None:
+    """Name the rules that let nothing pass in any of the plans."""
+    from infra.network.of_site import fabric_at
+
+    found = [{idle.number: idle for idle in fabric_at(plan).policy.idle_rules()} for plan in plans]
+    for number, idle in found[-1].items():
+        if all(number in each for each in found):
+            click.echo(
+                f"warning: rule {idle.rule.label} lets nothing pass: {idle.reason}; {idle.fix} "
+                f"({record.folder / 'network.yaml'}: zoning.rules.{number})",
+                err=True,
+            )
 
 
 def _verify(document: dict[str, Any], where: str) -> None:

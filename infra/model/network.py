@@ -18,9 +18,10 @@ from infra.model.base import Model
 from infra.model.net import DualPrefix
 from infra.model.site import Text
 from infra.model.unit import Level
-from infra.model.zone import ZonePlan
+from infra.model.zone import CENTRAL, ZonePlan
 
 NAME = r"^[a-z][a-z0-9-]{0,15}$"
+HUBS = (Level.SITE, Level.PROVINCE)  # whose LANs the zone matrix opens to others
 
 
 class Kind(StrEnum):
@@ -212,6 +213,11 @@ class Network(Model):
             if purpose.zone and purpose.zone not in self.zoning.zones:
                 raise ValueError(f"purposes.{name}.zone names unknown zone {purpose.zone!r}")
             for level in purpose.hosts:
+                if purpose.zone in CENTRAL and level not in HUBS:
+                    raise ValueError(
+                        f"purposes.{name}.hosts.{level}: zone {purpose.zone!r} is of the site and the province only; "
+                        "name another zone for units' LANs"
+                    )
                 if purpose.vlan is not None:
                     other = taken.setdefault((level, purpose.vlan), name)
                     if other != name:

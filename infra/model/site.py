@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from infra import paths
 from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
-from infra.model.net import DualAddress, DualPrefix, DualRange
+from infra.model.net import DualAddress, DualPrefix
 
 
 class SiteKind(StrEnum):
@@ -54,7 +54,7 @@ class Segment(Model):
     zone: str = Field(description="zone of Circular 12/2022 annex III that the segment belongs to")
     gateway: int | None = Field(
         default=None,
-        description="host number of the routers' virtual address on the segment; none: out of band, no router leads out",
+        description="host number of the routers' virtual address on the segment; none: no router leads out of it",
     )
 
     @property
@@ -99,9 +99,10 @@ class Cluster(Model):
 
 
 class FrontDoor(Model):
-    """Where the published names are answered."""
+    """Where the published names are answered: a part of a segment, in a zone of its own."""
 
-    pool: DualRange = Field(description="addresses that the load balancer may hand out")
+    pool: DualPrefix = Field(description="addresses that the load balancer may hand out, none of a machine")
+    zone: str = Field(description="zone of the pool, whatever the zone of the segment that it is in")
     gateway: DualAddress = Field(description="address of the Gateway, inside the pool")
     dns: DualAddress = Field(description="address of the authoritative DNS server, inside the pool")
 
@@ -109,8 +110,7 @@ class FrontDoor(Model):
     def _inside(self) -> Self:
         for name in ("gateway", "dns"):
             address: DualAddress = getattr(self, name)
-            first, last = self.pool.first, self.pool.last
-            if not (first.ipv4 <= address.ipv4 <= last.ipv4 and first.ipv6 <= address.ipv6 <= last.ipv6):
+            if not (address.ipv4 in self.pool.ipv4 and address.ipv6 in self.pool.ipv6):
                 raise ValueError(f"{name} is not inside the pool")
         if self.gateway == self.dns:
             raise ValueError("gateway and dns have the same address")
@@ -154,6 +154,24 @@ class Site(Model):
                         raise ValueError(f"address {text} is given to both {seen[text]} and {machine.name}")
                     seen[text] = machine.name
         return self
+
+    @model_validator(mode="after")
+    def _front_door(self) -> Self:
+        pool = self.front_door.pool
+        if not any(pool.within(segment.prefix) for segment in self.segments.values()):
+            raise ValueError(f"front_door.pool {' and '.join(pool.pair())} is in no segment")
+        taken = [(m.name, address) for m in self.all_machines() for address in m.addresses.values()]
+        taken += [(f"the gateway of {name}", s.virtual) for name, s in self.segments.items() if s.virtual]
+        for whose, address in (*taken, ("cluster.api", self.cluster.api)):
+            for family in ("ipv6", "ipv4"):
+                if (one := getattr(address, family)) in (net := getattr(pool, family)):
+                    raise ValueError(f"front_door.pool.{family} {net} holds {one}, the address of {whose}")
+        return self
+
+    @property
+    def front_segment(self) -> str:
+        """Name of the segment that the front door is a part of."""
+        return next(name for name, s in self.segments.items() if self.front_door.pool.within(s.prefix))
 
     def all_machines(self) -> list[Machine]:
         """Return every machine with its addresses, in the order of the groups."""

@@ -27,6 +27,10 @@ class Zone(StrEnum):
     MANAGEMENT = "management"
 
 
+#: Zones of data centres alone: who is in one is the site's or the province's.
+CENTRAL = frozenset({Zone.BORDER, Zone.DMZ, Zone.INTERNAL_SERVERS, Zone.DATABASE_SERVERS})
+
+
 class Service(Model):
     """What passes: a protocol and, for TCP and UDP, destination ports."""
 
@@ -50,7 +54,13 @@ class Rule(Model):
     target: str = Field(alias="to")
     service: str
     allow: bool = True
+    hub: bool = Field(default=False, description="only from LANs of the site and the province")
     reason: str = Field(min_length=1, description="why; goes into the rendered policy")
+
+    @property
+    def label(self) -> str:
+        """Zones and service, for messages."""
+        return f"{self.source} -> {self.target} {self.service}"
 
 
 class ZonePlan(Model):
@@ -81,7 +91,7 @@ class ZonePlan(Model):
                 )
             key = (rule.source, rule.target, rule.service)
             if key in seen:
-                raise ValueError(f"{at} repeats {rule.source} -> {rule.target} {rule.service}")
+                raise ValueError(f"{at} repeats {rule.label}")
             seen.add(key)
         return self
 

@@ -123,7 +123,8 @@ class Device(Model):
     Args:
         name: short and stable: from the unit's code and the role's kind, not from who else there is.
         asn: private (RFC 6996), the unit's.
-        blocks: the unit's blocks: what is announced to others.
+        blocks: the unit's own space: its blocks, and the segments behind the core.
+        announced: what of it others are told: all but what is outside.
         inner: prefixes that only the unit's other router is told: LANs that are up, and the loopback.
         strict: all packets of a flow pass here, so replies are known by connection tracking alone.
     """
@@ -138,6 +139,7 @@ class Device(Model):
     neighbours: tuple[Neighbour, ...]
     prefix_lists: dict[str, tuple[Entry, ...]]
     blocks: tuple[DualPrefix, ...]
+    announced: tuple[DualPrefix, ...]
     inner: tuple[DualPrefix, ...]
     registered: tuple[DualPrefix, ...]
     strict: bool

@@ -73,10 +73,10 @@ class Fabric:
     def _device(self, router: Router) -> Device:
         group = self.topology.group(router)
         index, carrier = group.index(router), router.role is RouterRole.TSLCD_GATEWAY
-        loopback, blocks = self.topology.loopback(router), self.topology.blocks(router)
+        loopback, announced = self.topology.loopback(router), self.topology.announced(router)
         lans = [] if carrier else self._lans(router, index, len(group))
         lists = {
-            "own": tuple(Entry(prefix=p) for p in blocks),
+            "own": tuple(Entry(prefix=p) for p in announced),
             "registered": tuple(Entry(prefix=p, longer=True) for p in self.topology.registered),
         }
         purpose = self.topology.loopbacks(router.unit)[self.topology.by_unit[router.unit].index(router)]
@@ -96,7 +96,8 @@ class Fabric:
         return Device(
             name=self.topology.names[router.name], role=router.role, unit=router.unit, number=index + 1,
             asn=self.topology.asns[router.name], loopback=loopback, interfaces=tuple(interfaces),
-            neighbours=tuple(neighbours), prefix_lists=lists, blocks=blocks,
+            neighbours=tuple(neighbours), prefix_lists=lists, blocks=self.topology.blocks(router),
+            announced=announced,
             inner=(interfaces[0].prefix, *(lan.prefix for lan in lans)) if len(group) > 1 else (),
             registered=self.topology.registered, strict=len(group) == 1 and not carrier,
         )  # fmt: skip
@@ -154,7 +155,7 @@ class Fabric:
         elif upper:  # a plane
             twice = sum(x.lower == link.lower for x in top.links_of[router.name]) > 1
             name = short(f"{far_name}-{link.purpose}") if twice else far_name
-            sources = top.blocks(far)
+            sources = top.announced(far)
             accept, announce, most = f"unit-{far.unit}", "registered", len(sources) + 2
             lists[accept] = tuple(Entry(prefix=p) for p in sources)
         else:

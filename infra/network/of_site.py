@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra import paths
-from infra.address.plan import plan_at, recorded
+from infra.address.plan import Plan, plan_at, recorded
 from infra.errors import TinhError
 from infra.model.network import RouterRole
 from infra.model.site import Role, Site, SiteKind, load_site
@@ -28,16 +28,27 @@ def fabric_of(site: str, epoch: str | None = None, mapping: Mapping | None = Non
         mapping: kind of machines; none: that of the site.
 
     Raises:
-        TinhError: see `recorded`, `plan_at`, `load_site` and `Fabric`.
+        TinhError: see `recorded`, `plan_at` and `fabric_at`.
     """
     record, before = recorded(site)
-    place = load_site(site) if (record.folder / "site.yaml").exists() else None
-    lab = place is not None and place.kind is SiteKind.LAB
-    return Fabric(
-        plan_at(record, epoch, before),
-        mapping or (Mapping.LAB if lab else Mapping.METAL),
-        segment_lans(place) if place else (),
-    )
+    return fabric_at(plan_at(record, epoch, before), mapping)
+
+
+def fabric_at(plan: Plan, mapping: Mapping | None = None) -> Fabric:
+    """Return the routers of a plan, with the segments of the site that it is of.
+
+    Args:
+        plan: of a site's province.
+        mapping: kind of machines; none: that of the site.
+
+    Raises:
+        TinhError: see `load_site` and `Fabric`.
+    """
+    known = (plan.province.folder / "site.yaml").exists()
+    site = load_site(plan.province.site, root=plan.province.folder.parent) if known else None
+    lab = site is not None and site.kind is SiteKind.LAB
+    segments = segment_lans(site) if site else ()
+    return Fabric(plan, mapping or (Mapping.LAB if lab else Mapping.METAL), segments)
 
 
 def options_of(site: Site) -> Options:

@@ -13,14 +13,25 @@ from functools import cached_property
 from infra.address.plan import Plan
 from infra.errors import TinhError
 from infra.model.net import DualAddress, DualPrefix
-from infra.model.network import Kind, RouterRole
+from infra.model.network import HUBS, Kind, RouterRole
 from infra.model.province import Province, Router
 from infra.model.site import Role, Site
+from infra.model.zone import Zone
 from infra.network.mapping import router_name
-from infra.network.policy import HUBS, Endpoint, Policy
+from infra.network.policy import Endpoint, Policy
 
 ASN_BASE = 4_200_000_000  # RFC 6996: private 4-byte numbers
 ASN_BITS = 26  # what fits above the base
+FRONT_DOOR = "front-door"  # the front door's LAN, by which policy and files name it
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a segment in a zone of its own; no router is between it and the rest of the segment."""
+
+    name: str
+    zone: str
+    prefix: DualPrefix
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class SegmentLan:
         prefix: of the segment.
         gateway: the routers' virtual address.
         routers: own address of each core router, in their order.
+        parts: of the segment, that are in other zones.
     """
 
     name: str
@@ -40,6 +52,7 @@ class SegmentLan:
     prefix: DualPrefix
     gateway: DualAddress
     routers: tuple[DualAddress, ...]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ def asn(loopback: DualAddress) -> int:
 def segment_lans(site: Site) -> tuple[SegmentLan, ...]:
     """Return the segments that the site's routers lead out of; what is out of band is not behind them."""
     routers = site.by_role(Role.ROUTER)
+    door = Part(FRONT_DOOR, site.front_door.zone, site.front_door.pool)
     return tuple(
         SegmentLan(
             name,
@@ -72,6 +86,7 @@ def segment_lans(site: Site) -> tuple[SegmentLan, ...]:
             segment.prefix,
             virtual,
             tuple(m.addresses[name] for m in routers),
+            (door,) if name == site.front_segment else (),
         )
         for name, segment in site.segments.items()
         if routers and (virtual := segment.virtual) and all(name in m.addresses for m in routers)
@@ -83,13 +98,14 @@ class Topology:
 
     Args:
         plan: province and addresses.
-        segments: of the site's own machines; they are behind the core.
+        segments: of the site's own machines; they are behind the core, and without one nowhere.
     """
 
     def __init__(self, plan: Plan, segments: tuple[SegmentLan, ...] = ()) -> None:
-        self.plan, self.segments = plan, segments
+        self.plan = plan
         self.province: Province = plan.province
         self.network = self.province.network
+        self.segments = segments if self.site_unit else ()
 
     @cached_property
     def policy(self) -> Policy:
@@ -109,7 +125,7 @@ class Topology:
         return tuple(dict.fromkeys(p.domain for p in purposes if p.kind is not Kind.LAN))
 
     def blocks(self, router: Router) -> tuple[DualPrefix, ...]:
-        """Return what a router announces: its unit's block in every domain, and the segments behind the core.
+        """Return a router's own space: its unit's block in every domain, and the segments behind the core.
 
         The carrier's routers have no LANs: theirs is only the unit's block of routers' addresses.
         """
@@ -117,6 +133,11 @@ class Topology:
         names = self.transport if carrier else tuple(self.network.domains)
         found = [block for name in names if (block := self.plan.block(router.unit, name))]
         return (*found, *(s.prefix for s in self.segments if router.role is RouterRole.CORE))
+
+    def announced(self, router: Router) -> tuple[DualPrefix, ...]:
+        """Return what a router tells other units: its own space but what is outside, the segments in zone border."""
+        outside = {s.prefix for s in self.segments if s.zone == Zone.BORDER}
+        return tuple(prefix for prefix in self.blocks(router) if prefix not in outside)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -178,11 +199,18 @@ class Topology:
                     prefix = self.plan.of(unit.code, name)
                     found.append(Endpoint(unit.code, name, purpose.zone, purpose.domain, prefix, hub))
         for s in self.segments:
-            found.append(Endpoint(self.site_unit, s.name, s.zone, self.segment_domain(s), s.prefix, True))
+            found.append(self._on(s, s, tuple(part.prefix for part in s.parts)))
+            found += [self._on(s, part) for part in s.parts]
         return found
 
-    def segment_domain(self, segment: SegmentLan) -> str:
-        """Return the routing domain of a segment: that of the site's purpose in the same zone.
+    def _on(
+        self, segment: SegmentLan, lan: SegmentLan | Part, without: tuple[DualPrefix, ...] = ()
+    ) -> Endpoint:
+        domain = self.segment_domain(lan)
+        return Endpoint(self.site_unit, lan.name, lan.zone, domain, lan.prefix, True, without, segment.name)
+
+    def segment_domain(self, segment: SegmentLan | Part) -> str:
+        """Return the routing domain of a segment or a part: that of the site's purpose in the same zone.
 
         Raises:
             TinhError: there is none.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.zone import Zone
 from infra.network.fabric import Fabric
+from infra.network.policy import Endpoint
 from infra.render.nft import PrefixSet
 from infra.render.options import Options
 
@@ -22,6 +24,11 @@ class Server:
     address: DualAddress
     protocol: str
     port: int
+
+
+def lan_set(lans: Collection[Endpoint]) -> PrefixSet:
+    """Return the prefixes of LANs without the parts that are LANs of their own."""
+    return PrefixSet((e.prefix for e in lans), (part for e in lans for part in e.without))
 
 
 class Firewall:
@@ -44,12 +51,12 @@ class Firewall:
     @cached_property
     def everywhere(self) -> dict[str, PrefixSet]:
         """All LANs by purpose."""
-        return {name: PrefixSet(e.prefix for e in items) for name, items in self.policy.by_purpose.items()}
+        return {name: lan_set(items) for name, items in self.policy.by_purpose.items()}
 
     @cached_property
     def hubs(self) -> dict[str, PrefixSet]:
         """The site's and the province's LANs by purpose."""
-        return {name: PrefixSet(e.prefix for e in items) for name, items in self.policy.hubs.items()}
+        return {name: lan_set(items) for name, items in self.policy.hubs.items()}
 
     @cached_property
     def common(self) -> dict[str, PrefixSet]:

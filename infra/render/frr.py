@@ -91,7 +91,9 @@ def _of(prefix: DualPrefix, family: str) -> IPv4Network | IPv6Network:
 
 def _statics(device: Device) -> list[str]:
     return [
-        f"{ip} route {_of(b, f)} blackhole {BLACKHOLE_DISTANCE}" for ip, f in FAMILIES for b in device.blocks
+        f"{ip} route {_of(b, f)} blackhole {BLACKHOLE_DISTANCE}"
+        for ip, f in FAMILIES
+        for b in device.announced
     ]
 
 
@@ -141,7 +143,7 @@ def _bgp(device: Device) -> list[str]:
         lines.append(" !")
         lines.append(f" address-family {family} unicast")
         # The unit's other router is also told what is up here: LANs and the loopback.
-        mine = dict.fromkeys(_of(prefix, family) for prefix in (*device.blocks, *device.inner))
+        mine = dict.fromkeys(_of(prefix, family) for prefix in (*device.announced, *device.inner))
         lines += [f"  network {prefix}" for prefix in mine]
         for neighbour in device.neighbours:
             lines += _exchange(device, neighbour, family)

@@ -403,12 +403,14 @@ class Layout:
         for e in top.policy.endpoints:
             if e.unit != top.site_unit:
                 continue
-            purpose, segment = purposes.get(e.purpose), e.purpose in gateways
+            purpose = purposes.get(e.purpose)
             name = purpose.title.vi if purpose else e.purpose
             facts = [f"{name} ({e.purpose})", f"miền {self.province.network.domains[e.domain].title.vi}"]
-            if purpose and purpose.vlan and not segment:
+            if purpose and purpose.vlan and not e.segment:
                 facts.append(f"VLAN {purpose.vlan}")
-            gateway = gateways[e.purpose] if segment else top.plan.gateway(e.unit, e.purpose)
+            if e.segment not in ("", e.purpose):
+                facts.append(f"phần của {e.segment}")
+            gateway = gateways[e.segment] if e.segment else top.plan.gateway(e.unit, e.purpose)
             facts.append(f"cổng {' và '.join(gateway.pair())}")
             found[e.zone].append(Lan(name, e.prefix.pair(), ", ".join(facts)))
         return {zone: lans for zone, lans in found.items() if lans}

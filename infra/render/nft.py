@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from infra.model.net import DualPrefix
+from infra.model.net import DualPrefix, without
 
 #: The first line makes the second one valid where there is no table yet; nft does all or nothing.
 #: A router's whole ruleset is ours, replaced in one step: what somebody added beside it would weaken it.
@@ -20,14 +20,27 @@ PLACES = tuple(f"{{{key}}}" for key in WORDS[0])
 
 
 class PrefixSet:
-    """Prefixes in both families, written once however many routers have them."""
+    """Prefixes in both families, written once however many routers have them.
 
-    def __init__(self, prefixes: Iterable[DualPrefix]) -> None:
-        found = sorted(set(prefixes), key=lambda p: p.ipv4)
-        self.count = len(found)
+    Args:
+        prefixes: what is in the set.
+        parts: what is not, of them.
+    """
+
+    def __init__(self, prefixes: Iterable[DualPrefix], parts: Iterable[DualPrefix] = ()) -> None:
+        found, taken = sorted(set(prefixes), key=lambda p: p.ipv4), tuple(parts)
         self.text = tuple(
-            ", ".join(str(getattr(p, words["family"])) for p in found) for words in WORDS
-        )  # fmt: skip
+            ", ".join(element for p in found for element in _elements(p, taken, words["family"]))
+            for words in WORDS
+        )
+
+
+def _elements(prefix: DualPrefix, parts: Iterable[DualPrefix], family: str) -> list[str]:
+    """Return a prefix in one family, or the ranges that parts leave of it."""
+    whole, taken = getattr(prefix, family), [getattr(part, family) for part in parts]
+    if not any(part.subnet_of(whole) for part in taken):
+        return [str(whole)]
+    return [str(first) if first == last else f"{first}-{last}" for first, last in without(whole, taken)]
 
 
 class Table:

@@ -16,8 +16,8 @@ from functools import cached_property
 
 from infra.model.zone import Service
 from infra.network.device import Device, Interface
-from infra.network.policy import Permit
-from infra.render.firewall import Firewall
+from infra.network.policy import Endpoint, Permit
+from infra.render.firewall import Firewall, lan_set
 from infra.render.nft import WORDS, PrefixSet, Table, names
 
 ERRORS = (
@@ -243,8 +243,15 @@ class _Router:
     @cached_property
     def _permits(self) -> list[Permit]:
         """What concerns this router: flows from its LANs, or all where flows of others pass."""
-        mine = {lan.purpose for lan in self.device.lans}
-        return [p for p in self.wall.policy.permits if self.device.transit or p.source in mine]
+        permits = self.wall.policy.permits
+        if self.device.transit:
+            return list(permits)
+        return [p for p in permits if p.source in self._mine and (self._mine[p.source].hub or not p.hub)]
+
+    @cached_property
+    def _mine(self) -> dict[str, Endpoint]:
+        """The unit's LANs by purpose."""
+        return self.wall.policy.by_unit.get(self.device.unit, {})
 
     @cached_property
     def _meshes(self) -> list[str]:
@@ -252,11 +259,12 @@ class _Router:
         return [name for name in self.wall.policy.meshes if self.device.transit or name in mine]
 
     def _match(self, permit: Permit, *, back: bool = False) -> str:
-        if self.device.transit:
-            source = self.table.prefixes(f"all-{permit.source}", self.wall.everywhere[permit.source])
+        if not self.device.transit:
+            source = self.table.prefixes(f"own-{permit.source}", lan_set([self._mine[permit.source]]))
+        elif permit.hub:
+            source = self.table.prefixes(f"hub-{permit.source}", self.wall.hubs[permit.source])
         else:
-            mine = PrefixSet(lan.prefix for lan in self.device.lans if lan.purpose == permit.source)
-            source = self.table.prefixes(f"own-{permit.source}", mine)
+            source = self.table.prefixes(f"all-{permit.source}", self.wall.everywhere[permit.source])
         target = self.table.prefixes(f"hub-{permit.target}", self.wall.hubs[permit.target])
         a, b = (target, source) if back else (source, target)
         return f"{{ip}} saddr {a} {{ip}} daddr {b} {_ports(self.wall.policy.service(permit), back=back)}"

@@ -67,7 +67,8 @@ def join(found: Outside) -> int:
     inside = Path("/proc", str(pids[found.hosts]), "root/run/netns")
     # A namespace belongs to the machine: made in its own view of the file system, it goes away with it.
     for name in found.namespaces:
-        if not (inside / name).exists():
+        if not _mounted(inside / name):
+            (inside / name).unlink(missing_ok=True)  # what an interrupted run has left
             _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "-p", "ip", "netns", "add", name])
             _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *HOST_SETTINGS])
 
@@ -108,6 +109,11 @@ def join(found: Outside) -> int:
         )
         _run(["nsenter", "-t", str(pids[machine]), "-a", "sh", "-c", again])
     return len(missing)
+
+
+def _mounted(file: Path) -> bool:
+    """Tell whether a file is a network namespace, which lies on a file system of its own."""
+    return file.exists() and file.stat().st_dev != file.parent.stat().st_dev
 
 
 def _host_lines(nics: Iterable[Nic], absent: set[str]) -> Iterable[str]:

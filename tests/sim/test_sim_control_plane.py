@@ -72,8 +72,8 @@ def test_a_dual_stack_service_gets_ipv6_first_and_addresses_of_the_pool(api, nam
     given = [ipaddress.ip_address(entry["ip"]) for entry in eventually(ingress)]
     pool = load_site(SITE).front_door.pool
     assert [a.version for a in given] == [6, 4]
-    assert pool.first.ipv6 <= given[0] <= pool.last.ipv6
-    assert pool.first.ipv4 <= given[1] <= pool.last.ipv4
+    assert given[0] in pool.ipv6
+    assert given[1] in pool.ipv4
 
 
 def test_a_pod_becomes_ready_with_both_families(api, namespace):

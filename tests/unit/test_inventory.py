@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from infra.model.site import load_site
+from infra.model.site import Site, load_site
 from infra.render.inventory import inventory
 
 
@@ -30,3 +30,13 @@ def test_the_clients_of_the_outside_have_addresses_of_their_own():
     client = made["children"]["internet"]["hosts"]["client1"]
     assert set(client["clients"]) == {"ipv4", "ipv6", "dual"}
     assert len({c["ipv4"] for c in client["clients"].values()} | {client["interfaces"][0]["ipv4"]}) == 4
+
+
+def test_where_no_router_leads_out_there_is_no_gateway():
+    data = load_site("lab").model_dump()
+    data["machines"][0]["interfaces"]["console"] = 2
+    made = inventory(Site.model_validate(data), ssh=Path("/s"), pki=Path("/p"), artifacts={})["all"]
+    servers, _, console = made["children"]["router"]["hosts"]["core1"]["interfaces"]
+    assert servers["gateway_ipv4"] == "10.77.0.254"
+    assert (console["name"], console["ipv4"], console["ipv4_length"]) == ("console", "10.77.16.2", 22)
+    assert not any(key.startswith("gateway") for key in console)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import TypeVar
+from ipaddress import IPv4Network, IPv6Network
 
 import pulumi
 
 from infra import labels
 from infra.components.manifest import Component, Manifest, Object
-from infra.model.net import DualAddress
+from infra.model.net import DualAddress, without
 from infra.model.site import FrontDoor
 
 NAMESPACE = "metallb-system"
 #: Annotation with which a Service asks for its addresses, both families separated by a comma.
 ADDRESSES = "metallb.io/loadBalancerIPs"
-
-Address = TypeVar("Address", IPv4Address, IPv6Address)
-
-
-def without(first: Address, last: Address, taken: Iterable[Address]) -> list[tuple[Address, Address]]:
-    """Return the ranges of first..last that leave out the taken addresses, in order."""
-    ranges = []
-    start = int(first)
-    for address in sorted({int(item) for item in taken if first <= item <= last}):
-        if start < address:
-            ranges.append((start, address - 1))
-        start = address + 1
-    if start <= int(last):
-        ranges.append((start, int(last)))
-    return [(type(first)(low), type(first)(high)) for low, high in ranges]
 
 
 def requested(address: DualAddress) -> dict[str, str]:
@@ -45,16 +28,12 @@ def pools(front_door: FrontDoor) -> list[Object]:
     `reserved` holds the fixed addresses, which are only given to who asks for them; `dynamic` holds the
     rest. The two may not overlap, which MetalLB checks.
     """
-    fixed = (front_door.gateway, front_door.dns)
-    first, last = front_door.pool.first, front_door.pool.last
+    fixed, pool = (front_door.gateway, front_door.dns), front_door.pool
+    fixed6, fixed4 = [IPv6Network(item.ipv6) for item in fixed], [IPv4Network(item.ipv4) for item in fixed]
     dynamic = [
-        f"{low}-{high}"
-        for low, high in (
-            *without(first.ipv6, last.ipv6, [item.ipv6 for item in fixed]),
-            *without(first.ipv4, last.ipv4, [item.ipv4 for item in fixed]),
-        )
+        f"{first}-{last}" for first, last in (*without(pool.ipv6, fixed6), *without(pool.ipv4, fixed4))
     ]
-    reserved = [f"{item.ipv6}/128" for item in fixed] + [f"{item.ipv4}/32" for item in fixed]
+    reserved = [str(item) for item in (*fixed6, *fixed4)]
     result: list[Object] = [
         _object("IPAddressPool", "reserved", {"addresses": reserved, "autoAssign": False}),
     ]

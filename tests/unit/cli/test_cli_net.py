@@ -102,6 +102,22 @@ def test_check_proves_every_epoch_and_files(sites, tmp_path):
     assert "overlaps" in result.exception.what and result.exception.where == str(file)
 
 
+def test_check_warns_of_rules_that_let_nothing_pass(sites):
+    assert _tinh("net", "check").stderr == ""
+    file = sites / "lab" / "network.yaml"
+    rule = "    - {from: wireless, to: border, service: https, reason: test}\n"
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("roles: # circular", f"{rule}roles: # circular"), "utf-8")
+    result = _tinh("net", "check")
+    assert result.exception is None and result.return_value is None
+    assert result.stderr.splitlines() == [
+        "warning: rule wireless -> border https lets nothing pass: the routing domains 'wifi' and 'datacentre' "
+        "exchange nothing; let one of them leak to the other (domains.NAME.leaks), or remove the rule "
+        f"({file}: zoning.rules.{text.count('- {from:')})"
+    ]
+    assert len(result.stdout.splitlines()) == 3
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"allocations": []}', "1"])
 def test_check_of_no_plan_is_refused(sites, tmp_path, text):
     file = tmp_path / "x.json"

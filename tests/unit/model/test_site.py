@@ -33,8 +33,14 @@ BAD = [
     (set_at(["machines", 0, "count"], 0), "machines.0.count"),
     (set_at(["front_door", "gateway", "ipv4"], "10.77.0.9"), "gateway is not inside the pool"),
     (set_at(["front_door", "dns"], {"ipv6": "fd77::c8", "ipv4": "10.77.0.200"}), "same address"),
-    (set_at(["front_door", "pool", "first", "ipv4"], "10.77.0.230"), "first is after last"),
-]
+    (set_at(["front_door", "pool", "ipv4"], "10.77.0.193/27"), "front_door.pool.ipv4"),
+    (set_at(["front_door", "pool", "ipv4"], "10.77.0.128/25"), "holds 10.77.0.252, the address of core1"),
+    (set_at(["segments", "servers", "gateway"], 222), "holds fd77::de, the address of the gateway of servers"),
+    (set_at(["cluster", "api", "ipv4"], "10.77.0.210"), "holds 10.77.0.210, the address of cluster.api"),
+    (set_at(["segments", "servers", "prefix", "ipv4"], "10.77.1.0/24"), "is in no segment"),
+    (lambda data: data["front_door"].pop("zone"), "front_door.zone"),
+    (set_at(["management"], [{"ipv6": "fd77::1/128"}]), "management.0.ipv4"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "named"), BAD, ids=[named for _, named in BAD])
@@ -71,6 +77,12 @@ def test_another_pool_moves_every_address_and_nothing_else():
     before = Site.model_validate(RAW)
     assert str(moved.front_door.gateway.ipv6) == "fd99:1::c8"
     assert str(moved.front_door.gateway.ipv4) == "10.99.0.200"
+    assert [prefix.pair() for prefix in moved.management] == [
+        ("fd99:1::1/128", "10.99.0.1/32"),
+        ("fd99:1:0:10::/64", "10.99.16.0/22"),
+    ]
+    assert moved.segments["console"].prefix == moved.management[1]
+    assert moved.front_door.pool.pair() == ("fd99:1::c0/123", "10.99.0.192/27")
     assert moved.cluster.pods == before.cluster.pods  # inside the cluster, not of the pool
     assert moved.cluster.version == before.cluster.version
     assert Site.model_validate(rebase(moved.model_dump(mode="json"), new, old)) == before
@@ -83,3 +95,27 @@ def test_three_control_planes_get_the_next_addresses():
         "10.77.0.12",
         "10.77.0.13",
     ]
+
+
+def test_a_segment_without_a_gateway_has_no_virtual_address():
+    site = Site.model_validate(RAW)
+    assert site.segments["console"].virtual is None
+    assert str(site.segments["servers"].virtual.ipv4) == "10.77.0.254"
+
+
+@pytest.mark.parametrize("name", ["lab", "quang-binh", "sim"])
+def test_the_front_door_is_a_part_of_a_segment_in_a_zone_of_its_own(name, state):
+    site = load_site(name)
+    segment = site.segments[site.front_segment]
+    assert (site.front_segment, site.front_door.zone, segment.zone) == ("servers", "dmz", "internal_servers")
+    assert site.front_door.pool.within(segment.prefix)
+    assert len(site.front_door.pool.text()) == 2
+    # the segment's broadcast address is nobody's
+    assert segment.prefix.ipv4[-1] not in site.front_door.pool.ipv4
+
+
+def test_machines_do_not_grow_into_the_front_door():
+    data = copy.deepcopy(RAW)
+    next(group for group in data["machines"] if group["name"] == "node")["interfaces"] = {"servers": 190}
+    with pytest.raises(ValueError, match=r"the address of node3"):
+        Site.model_validate(data).resize({Role.WORKER: 3})

@@ -7,10 +7,9 @@ import pytest
 from infra.address.plan import plan_at
 from infra.model.net import DualAddress
 from infra.model.province import Record, load_record
-from infra.model.site import load_site
 from infra.network.fabric import Fabric
 from infra.network.mapping import Mapping
-from infra.network.topology import segment_lans
+from infra.network.of_site import fabric_at
 from infra.render.options import Options, Snmp, Syslog
 
 
@@ -35,8 +34,7 @@ FULL = Options.model_validate(
 def fabric(
     site: str, epoch: str | None = None, mapping: Mapping = Mapping.LAB, record: Record | None = None
 ) -> Fabric:
-    segments = segment_lans(load_site(site)) if site == "lab" else ()
-    return Fabric(plan_at(record or load_record(site), epoch), mapping, segments)
+    return fabric_at(plan_at(record or load_record(site), epoch), mapping)
 
 
 @pytest.fixture

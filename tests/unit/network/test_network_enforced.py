@@ -22,7 +22,7 @@ from tests.unit.network.conftest import FULL
 ROUTER, LOCAL = "c-99801", ("government", "voice-video")
 FAR = [
     *(("99802", purpose) for purpose in ("government", "voice-video", "cameras")),
-    *(("dc", purpose) for purpose in ("servers", "dmz", "databases")),
+    *(("dc", purpose) for purpose in ("servers", "front-door", "dmz", "databases")),
 ]
 
 #: Answers on every port and address; then, for each line of JSON, connects and prints what came of it.

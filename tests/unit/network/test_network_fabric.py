@@ -8,6 +8,7 @@ import pytest
 from infra.errors import TinhError
 from infra.model.network import Kind, RouterRole
 from infra.model.province import Record, load_record
+from infra.model.site import load_site
 from infra.network.device import Device
 from infra.network.mapping import Mapping, router_name, short
 from tests.unit.network.conftest import fabric
@@ -93,19 +94,32 @@ def test_who_stays_is_the_same_router_in_the_next_epoch(state):
 def test_what_is_exported_is_exactly_the_units_blocks(routers):
     for device in routers.devices:
         own = {entry.prefix for entry in device.prefix_lists["own"]}
-        assert own == set(device.blocks)
+        assert own == set(device.announced) <= set(device.blocks)
         assert not any(entry.longer for entry in device.prefix_lists["own"])
         external = [n for n in device.neighbours if n.asn != device.asn]
         if device.carrier:
             for neighbour in external:
                 accepted = {entry.prefix for entry in device.prefix_lists[neighbour.accept]}
-                assert accepted == set(routers.by_name[neighbour.name].blocks)
+                assert accepted == set(routers.by_name[neighbour.name].announced)
         else:
             assert {(n.accept, n.announce) for n in external} == {("registered", "own")}
     ledger = routers.plan
     commune = routers.by_name["c-99801"]
     domains = routers.network.domains
+    assert commune.announced == commune.blocks
     assert list(commune.blocks) == [b for name in domains if (b := ledger.block("99801", name))]
+
+
+def test_what_is_outside_is_known_to_the_core_and_announced_to_nobody_else(routers):
+    outside = next(s.prefix for s in routers.topology.segments if s.zone == "border")
+    for name in ("core-dc-1", "core-dc-2"):
+        core = routers.by_name[name]
+        assert outside in core.blocks and outside in core.inner
+        assert outside not in core.announced
+        assert set(core.blocks) - set(core.announced) == {outside}
+    for plane in (device for device in routers.devices if device.carrier):
+        assert outside not in {entry.prefix for found in plane.prefix_lists.values() for entry in found}
+        assert not any(outside in interface.sources for interface in plane.interfaces)
 
 
 def test_the_core_shares_addresses_and_the_first_one_is_preferred(routers):
@@ -126,6 +140,32 @@ def test_a_segment_of_the_site_takes_the_place_of_the_purpose_of_its_name(router
     assert [(e.unit, str(e.prefix.ipv4)) for e in routers.policy.by_purpose["servers"]] == [
         ("dc", "10.77.0.0/24")
     ]
+
+
+def test_the_front_door_is_a_lan_of_the_dmz_on_the_servers_segment(routers):
+    (door,), (servers,) = (routers.policy.by_purpose[name] for name in ("front-door", "servers"))
+    assert (door.zone, servers.zone) == ("dmz", "internal_servers")
+    assert door.domain == servers.domain == "datacentre"
+    assert servers.without == (door.prefix,) and door.without == ()
+    assert door.beside(servers) and servers.beside(door)
+    assert not door.beside(routers.policy.by_purpose["databases"][0])
+    # it is no interface of the core's: its segment is
+    assert "front-door" not in {lan.purpose for lan in routers.by_name["core-dc-1"].lans}
+
+
+def test_what_is_out_of_band_is_not_behind_the_core(routers):
+    assert "console" in load_site("lab").segments
+    assert [s.name for s in routers.topology.segments] == ["servers", "internet"]
+
+
+def test_without_a_core_there_are_no_segments(state):
+    record = load_record("lab")
+    facts = record.facts.model_dump()
+    facts["epochs"][facts["current"]]["profile"] = "national_tenant"
+    tenant = Record(record.folder, type(record.facts).model_validate(facts), record.register, record.network)
+    found = fabric("lab", record=tenant)
+    assert found.topology.segments == ()
+    assert "front-door" not in found.policy.by_purpose
 
 
 def test_production_has_ports_and_vlans_where_the_lab_has_interfaces(state):

@@ -84,7 +84,7 @@ def test_only_registered_space_is_taken_and_only_own_blocks_are_given(routers, f
                 assert f"neighbor {address} bfd profile tinh" in text
         for family, word in (("ipv4", "ip"), ("ipv6", "ipv6")):
             own = re.findall(rf"^{word} prefix-list own seq \d+ permit (\S+)$", text, re.MULTILINE)
-            assert own == [str(getattr(block, family)) for block in device.blocks]
+            assert own == [str(getattr(block, family)) for block in device.announced]
             held = re.findall(rf"^{word} route (\S+) blackhole 250$", text, re.MULTILINE)
             assert held == own
             assert not re.findall(rf"^{word} route (?!.*blackhole)", text, re.MULTILINE)
@@ -122,6 +122,52 @@ def test_the_policy_is_the_same_in_both_families(files):
                 for n in "46"
             ]
             assert elements[0] == elements[1], (router, name)
+
+
+def elements(text: str, name: str) -> str:
+    """Return the elements of a set."""
+    found = re.search(rf"set {name} \{{[^}}]*elements = \{{ (.*?) \}}", text)
+    return found[1] if found else ""
+
+
+def test_the_servers_are_their_segment_without_the_front_door(files):
+    for router in ("core-dc-1", "gw-98-1", "c-99801"):
+        text = files[router]["nftables.conf"]
+        assert elements(text, "hub-servers4") == "10.77.0.0-10.77.0.191, 10.77.0.224-10.77.0.255"
+        assert elements(text, "hub-servers6") == "fd77::-fd77::bf, fd77::e0-fd77::ffff:ffff:ffff:ffff"
+        assert elements(text, "hub-front-door4") == "10.77.0.192/27"
+        assert elements(text, "hub-front-door6") == "fd77::c0/123"
+
+
+def test_the_outside_reaches_the_front_door_and_no_server(files):
+    text = files["core-dc-1"]["nftables.conf"]
+    assert elements(text, "all-internet4") == "10.77.8.0/24"
+    for service in ("tcp dport { 443 }", "tcp dport { 80 }", "udp dport { 53 }", "tcp dport { 53 }"):
+        assert f"ip6 saddr @all-internet6 ip6 daddr @hub-front-door6 {service}" in text
+        assert f"ip saddr @all-internet4 ip daddr @hub-front-door4 {service}" in text
+    assert not re.search(r"saddr @all-internet\d \S+ daddr @hub-servers", text)
+
+
+def test_what_is_outside_is_not_announced_but_nobody_else_may_use_it(files):
+    core = files["core-dc-1"]
+    assert "permit 10.77.8.0/24" not in core["frr.conf"]
+    assert "route 10.77.8.0/24" not in core["frr.conf"]
+    assert "  network 10.77.8.0/24" in core["frr.conf"]  # for the other core router
+    assert "10.77.8.0/24" in elements(core["nftables.conf"], "own4")
+    assert "fd77:0:0:8::/64" in elements(core["nftables.conf"], "own6")
+    for name in ("gw-98-1", "gw-98-2"):
+        assert "10.77.8.0/24" not in files[name]["frr.conf"]
+
+
+def test_only_the_sites_and_the_provinces_management_administers_the_data_centre(routers, files):
+    commune = files["c-99801"]["nftables.conf"]
+    assert "administration" not in commune
+    for router in ("core-dc-1", "gw-98-1"):
+        text = files[router]["nftables.conf"]
+        assert "ip saddr @hub-management4 ip daddr @hub-servers4 tcp dport { 22 }" in text
+        assert "@all-management4 ip daddr" not in text
+    hubs = {str(e.prefix.ipv4) for e in routers.policy.hubs["management"]}
+    assert set(elements(files["gw-98-1"]["nftables.conf"], "hub-management4").split(", ")) == hubs
 
 
 def test_every_chain_of_the_filter_drops_what_is_not_listed(files):

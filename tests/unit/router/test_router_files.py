@@ -177,14 +177,8 @@ def test_every_file_is_loaded_by_something_and_lies_in_etc():
 
 
 def test_every_file_that_is_rendered_for_a_router_is_known_and_in_the_order_of_loading():
-    from infra.address.plan import plan_at
-    from infra.model.province import load_record
-    from infra.model.site import load_site
-    from infra.network.fabric import Fabric
-    from infra.network.mapping import Mapping
-    from infra.network.topology import segment_lans
+    from infra.network.of_site import fabric_of
     from infra.render.router import Renderer
 
-    fabric = Fabric(plan_at(load_record("lab")), Mapping.LAB, segment_lans(load_site("lab")))
-    for name, files in Renderer(fabric).all_files().items():
+    for name, files in Renderer(fabric_of("lab")).all_files().items():
         assert list(files) == [known for known in FILES if known in files], name
