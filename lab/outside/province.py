@@ -1,8 +1,8 @@
 """A whole province in one machine: simulators of its routers with their rendered filters, and of hosts behind them.
 
 One network namespace for each router on the carrier's first plane (the plane itself, the first core router, each
-unit's), one for the hosts of each unit (`h-<unit>`), and a veth pair for each circuit and LAN. The filters are those that
-production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one for all
+unit's), one for the hosts of each unit (`h-<unit>`), and a veth pair for each circuit and LAN. The filters are those
+that production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one for all
 namespaces and would overflow. Pure: what is made here as data, `lab/outside/agent.py` installs.
 """
 
@@ -258,7 +258,10 @@ def _plugged(own: Plug, other: Plug, other_mac: str) -> list[str]:
     return [
         f"link set {own.device} up",
         *_address(own.device, own.address, own.prefix.ipv4.prefixlen, own.prefix.ipv6.prefixlen),
-        *(f"neigh replace {a} lladdr {other_mac} dev {own.device} nud permanent" for a in other.address.pair()),
+        *(
+            f"neigh replace {a} lladdr {other_mac} dev {own.device} nud permanent"
+            for a in other.address.pair()
+        ),
     ]
 
 

@@ -127,8 +127,8 @@ def _host_lines(nics: Iterable[Nic], absent: set[str]) -> Iterable[str]:
         yield f"link set {nic.device} up"
         yield f"addr replace {nic.address.ipv6}/{nic.lengths[0]} dev {nic.device} nodad"
         yield f"addr replace {nic.address.ipv4}/{nic.lengths[1]} dev {nic.device}"
-        yield f"-6 route replace default via {nic.gateway.ipv6} dev {nic.device} metric {metric}"
-        yield f"-4 route replace default via {nic.gateway.ipv4} dev {nic.device} metric {metric}"
+        yield f"route replace ::/0 via {nic.gateway.ipv6} dev {nic.device} metric {metric}"
+        yield f"route replace 0.0.0.0/0 via {nic.gateway.ipv4} dev {nic.device} metric {metric}"
 
 
 def _add(wire: Wire, place: Callable[[End], Place]) -> str:
