@@ -2,8 +2,8 @@
 
 One network namespace for each router on the carrier's first plane (the plane itself, the first core router, each
 unit's), one for the hosts of each unit (`h-<unit>`), and a veth pair for each circuit and LAN. The filters are those
-that production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one for all
-namespaces and would overflow. Pure: what is made here as data, `lab/outside/agent.py` installs.
+that production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one
+for all namespaces and would overflow. Pure: what is made here as data, `lab/outside/agent.py` installs.
 """
 
 from __future__ import annotations
