@@ -69,7 +69,8 @@ PAYLOAD = struct.Struct("!8sII")
 MARK = secrets.token_bytes(8)
 ICMP = struct.Struct("!BBHHH")  # RFC 792, RFC 4443: type, code, checksum, identifier, sequence number
 ECHO = {"ipv4": (8, 0), "ipv6": (128, 129)}  # family -> type of (request, reply)
-SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = 255, 1, 1  # linux/icmp.h, linux/icmpv6.h; the socket module has none of them
+#: linux/icmp.h, linux/icmpv6.h; the socket module has none of them.
+SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = 255, 1, 1
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class End:
 def read_ends(request: dict[str, Any]) -> dict[str, End]:
     """Return the endpoints of a request."""
     return {
-        name: End(item["netns"], item["device"], canonical("ipv4", item["ipv4"]), canonical("ipv6", item["ipv6"]))
+        name: End(
+            item["netns"], item["device"], canonical("ipv4", item["ipv4"]), canonical("ipv6", item["ipv6"])
+        )
         for name, item in request["endpoints"].items()
     }
 
@@ -310,7 +313,9 @@ class Datagrams:
         self.loop, self.answered = loop, answered
         self._sockets: dict[tuple[End, str, str], socket.socket] = {}
 
-    def send(self, source: End, target: End, family: str, service: tuple[str, int], flow: int, number: int) -> str:
+    def send(
+        self, source: End, target: End, family: str, service: tuple[str, int], flow: int, number: int
+    ) -> str:
         """Send one; return the name of an error, or nothing."""
         protocol, port = service
         key = source, family, protocol
@@ -485,7 +490,9 @@ class Watch:
             "started": self.started,
             "seconds": round(time.monotonic() - self.begin, 3),
             "stall": round(max((b - a for a, b in itertools.pairwise(times)), default=0.0), 4),
-            "flows": [self._report(flow, times, got) for flow, got in zip(self.flows, self.answers, strict=True)],
+            "flows": [
+                self._report(flow, times, got) for flow, got in zip(self.flows, self.answers, strict=True)
+            ],
         }
 
     def _report(self, flow: list[str], times: list[float], got: bytearray) -> dict[str, Any]:
@@ -527,11 +534,14 @@ class Watch:
         self.ended = True
 
 
-def outages(times: Sequence[float], answered: Sequence[int], interval: float) -> Iterator[tuple[float, float]]:
+def outages(
+    times: Sequence[float], answered: Sequence[int], interval: float
+) -> Iterator[tuple[float, float]]:
     """Yield (start, length) of every time without an answer, in seconds.
 
-    It lasts from one answered number to the next one that was answered, less the interval at which they are sent; at the
-    beginning and the end from the first number and to the last one. Where none in between was lost, the sender was late.
+    It lasts from one answered number to the next one that was answered, less the interval at which they are sent; at
+    the beginning and the end from the first number and to the last one. Where none in between was lost, the sender was
+    late.
 
     Args:
         times: when each number was sent.

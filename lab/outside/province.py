@@ -1,9 +1,9 @@
 """A whole province in one machine: simulators of its routers with their rendered filters, and of hosts behind them.
 
 One network namespace for each router on the carrier's first plane (the plane itself, the first core router, each
-unit's), one for the hosts of each unit (`h-<unit>`), and a veth pair for each circuit and LAN. The filters are those that
-production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one for all
-namespaces and would overflow. Pure: what is made here as data, `lab/outside/agent.py` installs.
+unit's), one for the hosts of each unit (`h-<unit>`), and a veth pair for each circuit and LAN. The filters are those
+that production gets; static routes stand in for BGP, and neighbours are permanent: the kernel's table of them is one
+for all namespaces and would overflow. Pure: what is made here as data, `lab/outside/agent.py` installs.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class Province:
         """Name of a LAN -> where its hosts are."""
         return {
             lan_name(lan): Place(self._hosts(lan.unit), short(lan.purpose), str(host.ipv4), str(host.ipv6))
-            for _, _, lan in self.lans
-            for host in [last_host(lan.prefix)]
+            for _, interface, lan in self.lans
+            for host in [last_host(interface)]
         }
 
     @cached_property
@@ -217,7 +217,7 @@ class Province:
             yield (
                 # Routers that share an address are one here: it has the shared address itself.
                 Plug(self._router(device), lan.name, lan.gateway, lan.prefix),
-                Plug(self._hosts(device.unit), short(lan.purpose), last_host(lan.prefix), lan.prefix),
+                Plug(self._hosts(device.unit), short(lan.purpose), last_host(lan), lan.prefix),
             )
 
     def _routes(self, device: Device) -> Iterator[str]:
@@ -236,9 +236,12 @@ class Province:
         yield from {near.name: near for near in reversed(device.neighbours) if near.name in names}.values()
 
 
-def last_host(prefix: DualPrefix) -> DualAddress:
-    """Return the last address of a LAN's hosts in IPv4, and the same number in IPv6; routers have the first ones."""
-    return prefix.host(prefix.ipv4.num_addresses - 2)
+def last_host(lan: Interface) -> DualAddress:
+    """Return the last address of a LAN in IPv4 that is no router's, and the one of the same number in IPv6."""
+    virtual = (lan.virtual.address, *lan.virtual.others) if lan.virtual else ()
+    routers = {lan.address, *virtual}
+    last = lan.prefix.ipv4.num_addresses - 2  # then comes the broadcast address
+    return next(host for number in range(last, 0, -1) if (host := lan.prefix.host(number)) not in routers)
 
 
 def mac(number: int) -> str:
@@ -258,7 +261,10 @@ def _plugged(own: Plug, other: Plug, other_mac: str) -> list[str]:
     return [
         f"link set {own.device} up",
         *_address(own.device, own.address, own.prefix.ipv4.prefixlen, own.prefix.ipv6.prefixlen),
-        *(f"neigh replace {a} lladdr {other_mac} dev {own.device} nud permanent" for a in other.address.pair()),
+        *(
+            f"neigh replace {a} lladdr {other_mac} dev {own.device} nud permanent"
+            for a in other.address.pair()
+        ),
     ]
 
 

@@ -34,7 +34,8 @@ DROPPED = ("https", "dns")
 FILTER = """table inet test { chain input { type filter hook input priority filter; policy accept;
 tcp dport 443 drop
 udp dport 53 drop
-} }
+}
+}
 """
 
 
@@ -172,9 +173,27 @@ def places() -> Iterator[dict[str, Place]]:
         for key in keys.values():
             ip("netns", "add", key)
             # an address stays when the device goes down, as on a real router
-            words = ["sysctl", "-qw", "net.ipv6.conf.all.keep_addr_on_down=1", "net.ipv6.conf.default.accept_dad=0"]
+            words = [
+                "sysctl",
+                "-qw",
+                "net.ipv6.conf.all.keep_addr_on_down=1",
+                "net.ipv6.conf.default.accept_dad=0",
+            ]
             subprocess.run(["ip", "netns", "exec", key, *words], check=True)
-        ip("-n", keys["source"], "link", "add", "lan", "type", "veth", "peer", "name", "lan", "netns", keys["target"])
+        ip(
+            "-n",
+            keys["source"],
+            "link",
+            "add",
+            "lan",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "lan",
+            "netns",
+            keys["target"],
+        )
         for role, key in keys.items():
             ip("-n", key, "link", "set", "lan", "up")
             ip("-n", key, "address", "add", f"{found[role].ipv4}/24", "dev", "lan")

@@ -67,7 +67,8 @@ def test_both_ends_of_a_pair_know_each_other(whole):
     made = {}
     for line in whole.links:
         found = re.fullmatch(
-            r"link add (\S+) address (\S+) netns (\S+) type veth peer name (\S+) address (\S+) netns (\S+)", line
+            r"link add (\S+) address (\S+) netns (\S+) type veth peer name (\S+) address (\S+) netns (\S+)",
+            line,
         )
         made[found[3], found[1]], made[found[6], found[4]] = found[2], found[5]
     assert len(set(made.values())) == len(made) == 2 * len(whole.pairs)
@@ -100,7 +101,7 @@ def test_the_plane_has_routes_to_every_units_blocks(whole):
 
 def test_hosts_have_addresses_that_routers_have_not(whole):
     for _, lan, endpoint in whole.lans:
-        place, host = whole.places[probe.lan_name(endpoint)], last_host(endpoint.prefix)
+        place, host = whole.places[probe.lan_name(endpoint)], last_host(lan)
         assert (place.ipv6, place.ipv4) == host.pair()
         assert host.ipv4 in endpoint.prefix.ipv4
         assert host.ipv4 != endpoint.prefix.ipv4.broadcast_address
@@ -113,9 +114,7 @@ def test_flows_are_every_pair_with_what_the_policy_says(whole):
     flows = whole.flows("dns")
     assert len({(*flow.data(),) for flow in flows}) == len(flows)
     units, centre, services = len(whole.units), len(whole.centre), len(whole.fabric.network.zoning.services)
-    assert len(flows) == 2 * (
-        services * (units + centre - 1) * centre + centre * units + units * (units - 1)
-    )
+    assert len(flows) == 2 * (services * (units + centre - 1) * centre + centre * units + units * (units - 1))
     routers = units // len(UNIT_LANS)
     between = [f for f in flows if not f.source.startswith("dc ") and not f.target.startswith("dc ")]
     video = [f for f in between if f.source.endswith("voice-video") and f.target.endswith("voice-video")]
@@ -150,7 +149,9 @@ def test_the_labs_units_enforce_the_policy_in_the_kernel(state: Path, tmp_path: 
         assert outcome.forbidden > 100
         # another request takes the place of the first one
         other = request | {"namespaces": dict(list(request["namespaces"].items())[:1]), "links": []}
-        other["namespaces"] = {key: space | {"ip": [], "nft": ""} for key, space in other["namespaces"].items()}
+        other["namespaces"] = {
+            key: space | {"ip": [], "nft": ""} for key, space in other["namespaces"].items()
+        }
         assert probe.run(command, other) | {"seconds": 0} == {"changed": True, "namespaces": 1, "seconds": 0}
         assert {path.name for path in Path("/run/netns").iterdir()} & spaces == set(other["namespaces"])
     finally:
