@@ -69,11 +69,8 @@ PAYLOAD = struct.Struct("!8sII")
 MARK = secrets.token_bytes(8)
 ICMP = struct.Struct("!BBHHH")  # RFC 792, RFC 4443: type, code, checksum, identifier, sequence number
 ECHO = {"ipv4": (8, 0), "ipv6": (128, 129)}  # family -> type of (request, reply)
-SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = (
-    255,
-    1,
-    1,
-)  # linux/icmp.h, linux/icmpv6.h; the socket module has none of them
+#: linux/icmp.h, linux/icmpv6.h; the socket module has none of them.
+SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = 255, 1, 1
 
 
 @dataclass(frozen=True)

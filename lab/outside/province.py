@@ -130,8 +130,8 @@ class Province:
         """Name of a LAN -> where its hosts are."""
         return {
             lan_name(lan): Place(self._hosts(lan.unit), short(lan.purpose), str(host.ipv4), str(host.ipv6))
-            for _, _, lan in self.lans
-            for host in [last_host(lan.prefix)]
+            for _, interface, lan in self.lans
+            for host in [last_host(interface)]
         }
 
     @cached_property
@@ -217,7 +217,7 @@ class Province:
             yield (
                 # Routers that share an address are one here: it has the shared address itself.
                 Plug(self._router(device), lan.name, lan.gateway, lan.prefix),
-                Plug(self._hosts(device.unit), short(lan.purpose), last_host(lan.prefix), lan.prefix),
+                Plug(self._hosts(device.unit), short(lan.purpose), last_host(lan), lan.prefix),
             )
 
     def _routes(self, device: Device) -> Iterator[str]:
@@ -236,9 +236,12 @@ class Province:
         yield from {near.name: near for near in reversed(device.neighbours) if near.name in names}.values()
 
 
-def last_host(prefix: DualPrefix) -> DualAddress:
-    """Return the last address of a LAN's hosts in IPv4, and the same number in IPv6; routers have the first ones."""
-    return prefix.host(prefix.ipv4.num_addresses - 2)
+def last_host(lan: Interface) -> DualAddress:
+    """Return the last address of a LAN in IPv4 that is no router's, and the one of the same number in IPv6."""
+    virtual = (lan.virtual.address, *lan.virtual.others) if lan.virtual else ()
+    routers = {lan.address, *virtual}
+    last = lan.prefix.ipv4.num_addresses - 2  # then comes the broadcast address
+    return next(host for number in range(last, 0, -1) if (host := lan.prefix.host(number)) not in routers)
 
 
 def mac(number: int) -> str:

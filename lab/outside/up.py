@@ -28,6 +28,8 @@ HOST_SETTINGS = (
     "net.ipv4.ip_forward=0",
     "net.ipv4.conf.all.rp_filter=0",
     "net.ipv4.conf.default.rp_filter=0",
+    # The LANs of a unit are in one namespace: what comes from one of them to another has a local source.
+    "net.ipv4.conf.all.accept_local=1",
 )
 #: Units of a router that set up devices; they ran before the wires were there.
 SETUP = ("tinh-vlan", "tinh-vrrp", "tinh-qos")

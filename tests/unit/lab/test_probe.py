@@ -34,7 +34,8 @@ DROPPED = ("https", "dns")
 FILTER = """table inet test { chain input { type filter hook input priority filter; policy accept;
 tcp dport 443 drop
 udp dport 53 drop
-} }
+}
+}
 """
 
 

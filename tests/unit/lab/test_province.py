@@ -11,6 +11,7 @@ import pytest
 
 from infra.address.plan import plan_at, recorded
 from infra.model.site import load_site
+from infra.model.zone import Service
 from infra.network.fabric import Fabric
 from infra.network.mapping import Mapping
 from infra.network.topology import segment_lans
@@ -101,7 +102,7 @@ def test_the_plane_has_routes_to_every_units_blocks(whole):
 
 def test_hosts_have_addresses_that_routers_have_not(whole):
     for _, lan, endpoint in whole.lans:
-        place, host = whole.places[probe.lan_name(endpoint)], last_host(endpoint.prefix)
+        place, host = whole.places[probe.lan_name(endpoint)], last_host(lan)
         assert (place.ipv6, place.ipv4) == host.pair()
         assert host.ipv4 in endpoint.prefix.ipv4
         assert host.ipv4 != endpoint.prefix.ipv4.broadcast_address
@@ -157,3 +158,20 @@ def test_the_labs_units_enforce_the_policy_in_the_kernel(state: Path, tmp_path: 
     finally:
         probe.run(command, {"mode": "remove", "state": request["state"]})
     assert not {path.name for path in Path("/run/netns").iterdir()} & spaces
+
+
+@needs
+def test_what_the_filters_refuse_passes_without_them(state: Path, tmp_path: Path):
+    """So it is the filters that refuse it, and no missing route; all LANs of a unit being in one namespace included."""
+    made = province("lab", prefix=f"tinh-t{os.getpid()}-", filters=False)
+    command, file = (sys.executable,), str(tmp_path / "state.json")
+    services = made.fabric.network.zoning.services | {"ping": Service(protocol="icmp")}
+    flows = probe.matrix_flows(
+        made.fabric.policy, (*made.units, *made.centre), services=["https", "dns", "ping"]
+    )
+    try:
+        probe.run(command, made.request(file))
+        answer = probe.run(command, probe.probe_request(flows, made.places, services))
+        assert answer["passed"] == list(range(len(flows)))
+    finally:
+        probe.run(command, {"mode": "remove", "state": file})
