@@ -21,6 +21,8 @@ SYSCTL = {
     # nftables does it by prefixes; the kernel's check by the best route refuses what comes by the other plane.
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
+    # A device that was switched off for a while still has its addresses; only FRR's start would set them again.
+    "net.ipv6.conf.all.keep_addr_on_down": 1,
     "net.ipv6.conf.all.accept_ra": 0,
     "net.ipv6.conf.default.accept_ra": 0,
     "net.ipv4.conf.all.accept_redirects": 0,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from infra.ansible import Recap
 
-#: Seconds in which further calls may join the first one.
-GATHER = 0.15
+#: Seconds without a further call until a run begins, and seconds after which it begins in any case: Pulumi asks for one
+#: resource after the other.
+SILENCE, GATHER = 0.4, 4.0
 #: Does a verb on hosts that each have their own request.
 Run = Callable[[str, Mapping[str, str]], "Recap"]
 
@@ -58,7 +59,10 @@ class Batches:
     def _lead(self, verb: str, batch: _Batch) -> None:
         """Wait for others, close the batch and run it."""
         try:
-            time.sleep(GATHER)
+            end, seen = time.monotonic() + GATHER, 0
+            while seen < len(batch.requests) and time.monotonic() < end:
+                seen = len(batch.requests)
+                time.sleep(SILENCE)
             with self._lock:
                 if self._open.get(verb) is batch:
                     del self._open[verb]
