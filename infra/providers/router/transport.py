@@ -28,7 +28,7 @@ _FIRST_CONTACT = (
     "kex_exchange_identification",
     "Host key verification failed",
     "Permission denied",
-    "Failed to setup connection",
+    "Connection timed out.",  # with its full stop: ssh says it without one of a connection that it had
     "EOF on stream; last 100 lines received",
     "Channel was disconnected while connection attempt was in progress",
     "Host key checking is enabled",
@@ -145,6 +145,9 @@ class AnsibleRouters:
         variables = {
             # A connection that the change has cut must end, not hang.
             "ansible_ssh_common_args": f"-F {self.ssh} -o ServerAliveInterval=5 -o ServerAliveCountMax=3",
+            # Seconds until a command can run. ssh itself gives up on a router after 10 s; Python there, and this
+            # machine when it is busy with many of them, may need longer.
+            "ansible_ssh_timeout": 30,
             "ansible_python_interpreter": "/usr/bin/python3",
             "router_verb": verb,
             **self.variables,
