@@ -61,6 +61,8 @@ def render_daemons(device: Device, options: Options) -> str:
 def _head(device: Device, options: Options) -> list[str]:
     lines = ["! managed by tinh", "frr defaults datacenter", f"hostname {device.name}"]
     lines += ["log syslog informational", "service integrated-vtysh-config"]
+    # The kernel drops next hops with their link, which this zebra does not notice: routes over them are refused for ever.
+    lines += ["no zebra nexthop kernel enable"]
     return [*lines, "agentx"] if options.agentx else lines
 
 
@@ -77,6 +79,8 @@ def _interface(interface: Interface) -> list[str]:
         lines += [
             f"{vrrp} version 3",
             f"{vrrp} priority {virtual.priority}",
+            # A router that comes back has its LANs before it has its routes: it waits until it is needed.
+            f" no{vrrp} preempt",
             f"{vrrp} advertisement-interval {VRRP_MS}",
             f"{vrrp} ip {virtual.address.ipv4}",
             f"{vrrp} ipv6 {virtual.link_local}",

@@ -24,6 +24,9 @@ ERRORS = (
     ("icmp type", "destination-unreachable, time-exceeded, parameter-problem"),
     ("icmpv6 type", "destination-unreachable, packet-too-big, time-exceeded, parameter-problem"),
 )
+#: Ports of BFD, RFC 5881 and RFC 5883: for sessions with GTSM, FRR takes the one for several hops. The check of the TTL
+#: makes them single-hop all the same.
+BFD = "{ 3784, 4784 }"
 NOT_FIRST = " tcp flags & (syn | ack) != syn"  # anything but the first packet
 
 
@@ -112,7 +115,7 @@ class _Router:
         rule("ct state invalid", verdict="drop")
         self._icmp()
         rule("iifname . {ip} saddr @neighbours{n} tcp dport 179", "BGP")
-        rule("iifname . {ip} saddr @neighbours{n} udp dport 3784 {ttl} 255", "BFD")
+        rule(f"iifname . {{ip}} saddr @neighbours{{n}} udp dport {BFD} {{ttl}} 255", "BFD")
         for lan in self.device.lans:
             if lan.virtual:
                 others = ", ".join(str(other.ipv4) for other in lan.virtual.others)
@@ -152,7 +155,7 @@ class _Router:
         rule("ct state established,related", "replies")
         rule("meta l4proto { icmp, ipv6-icmp, igmp }", "errors, neighbours, groups")
         rule("oifname . {ip} daddr @neighbours{n} tcp dport 179", "BGP")
-        rule("oifname . {ip} daddr @neighbours{n} udp dport 3784", "BFD")
+        rule(f"oifname . {{ip}} daddr @neighbours{{n}} udp dport {BFD}", "BFD")
         if any(lan.virtual for lan in self.device.lans):
             rule("meta l4proto vrrp ip daddr 224.0.0.18", "VRRP")
             rule("meta l4proto vrrp ip6 daddr ff02::12", "VRRP")

@@ -85,7 +85,9 @@ def render_qos(device: Device) -> str:
     lines = []
     for wan in device.wans:
         rate = (wan.capacity_mbps or 0) * 1000
-        lines.append(f"{TC} qdisc replace dev {wan.name} root handle 1: htb default 30")
+        # The kernel cannot change this queue as a whole, so what an earlier run made goes first.
+        lines.append(f"-{TC} qdisc delete dev {wan.name} root")
+        lines.append(f"{TC} qdisc add dev {wan.name} root handle 1: htb default 30")
         lines.append(f"{TC} class replace dev {wan.name} parent 1: classid 1:1 htb rate {rate}kbit")
         for number, (percent, priority) in CLASSES.items():
             most = VIDEO_MOST if number == 20 else 100
@@ -93,12 +95,14 @@ def render_qos(device: Device) -> str:
                 f"{TC} class replace dev {wan.name} parent 1:1 classid 1:{number} htb "
                 f"rate {rate * percent // 100}kbit ceil {rate * most // 100}kbit prio {priority}"
             )
-    return _unit("Queues of the circuits", lines, before="frr.service")
+    gone = [f"-{TC} qdisc delete dev {wan.name} root" for wan in device.wans]
+    return _unit("Queues of the circuits", lines, before="frr.service", undo=gone)
 
 
-def _unit(description: str, commands: Iterable[str], *, before: str) -> str:
+def _unit(description: str, commands: Iterable[str], *, before: str, undo: Iterable[str] = ()) -> str:
     """Return a unit that runs commands once; all can be run again."""
     lines = [f"ExecStart={command}" for command in commands]
+    lines += [f"ExecStop={command}" for command in undo]
     if not lines:
         return ""
     head = ["# managed by tinh", "[Unit]", f"Description={description}", f"Before={before}", "[Service]"]

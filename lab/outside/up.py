@@ -80,6 +80,10 @@ def join(found: Outside) -> int:
     ends = [end for wire in found.wires for end in (wire.a, wire.b)]
     have = {where: _devices(where) for where in {place(end) for end in ends}}
     missing = [w for w in found.wires if not all(end.device in have[place(end)] for end in (w.a, w.b))]
+    for wire in missing:  # the other end of a machine that was killed may be there for a while
+        for end in (wire.a, wire.b):
+            if end.device in have[place(end)]:
+                _run(["nsenter", f"--net={place(end)}", "ip", "link", "delete", end.device], may_fail=True)
     _batch("/proc/self/ns/net", (_add(wire, place) for wire in missing))
     fresh = defaultdict[Place, list[str]](list)
     for wire in missing:
@@ -156,9 +160,9 @@ def _batch(where: Place, lines: Iterable[str]) -> None:
         _run(["nsenter", f"--net={where}", "ip", "-batch", "-"], text)
 
 
-def _run(command: list[str], stdin: str = "") -> str:
+def _run(command: list[str], stdin: str = "", *, may_fail: bool = False) -> str:
     result = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
-    if result.returncode:
+    if result.returncode and not may_fail:
         raise ToolError(
             f"{' '.join(command)} failed: {result.stderr.strip()[-300:]}",
             where="lab/outside",

@@ -90,7 +90,9 @@ def longest(title, watch):
     report = watch.stop()
     flows = report["flows"]
     for each in flows:
-        print(f"{title}: {' '.join(each['flow'])}: {each['answered']}/{each['sent']}, {each['longest']} s")
+        print(
+            f"{title}: {' '.join(each['flow'])}: {each['answered']}/{each['sent']}, outages {each['outages']} s"
+        )
     assert all(each["answered"] > each["sent"] / 2 for each in flows), flows
     return max(each["longest"] for each in flows)
 
@@ -244,15 +246,17 @@ def test_voice_and_video_have_their_own_queue(net):
 DISTRICT = [(("998", "government"), ("dc", "servers"))]
 
 
-def plane_end(net, link):
-    """Return (machine, device) of the plane's end of the district's line."""
-    mine = next(i for i in net.device("d-998").links if i.purpose == link)
+def plane_end(net):
+    """Return (machine, device) of the plane's end of the line that the district's packets take."""
+    target = net.nic("dc", "servers").address.ipv4
+    line = json.loads(net.on("d-998", f"ip -j route get {target}"))[0]["dev"]
+    mine = next(i for i in net.device("d-998").links if i.name == line)
     plane = net.fabric.by_name[mine.far]
-    return plane.name, next(i.name for i in plane.links if i.far == "d-998" and i.purpose == link)
+    return plane.name, next(i.name for i in plane.links if (i.far, i.purpose) == ("d-998", mine.purpose))
 
 
 def test_a_line_that_goes_down_costs_less_than_a_second(net):
-    machine, device = plane_end(net, "link-a")
+    machine, device = plane_end(net)
     with net.watch(DISTRICT) as watch:
         try:
             time.sleep(1)
@@ -265,16 +269,17 @@ def test_a_line_that_goes_down_costs_less_than_a_second(net):
 
 
 def test_a_line_that_goes_silent_is_found_by_bfd_within_a_second(net):
-    machine, device = plane_end(net, "link-a")
+    machine, device = plane_end(net)
     chains = {"prerouting": "iifname", "output": "oifname", "forward": "oifname"}
-    drop = " ".join(
-        f"chain {hook} {{ type filter hook {hook} priority -400; {key} {device} drop; }}"
+    drop = "".join(
+        f"add chain inet outage {hook} {{ type filter hook {hook} priority -400; }}\n"
+        f"add rule inet outage {hook} {key} {device} drop\n"
         for hook, key in chains.items()
     )
     with net.watch(DISTRICT) as watch:
         try:
             time.sleep(1)
-            net.on(machine, f"nft 'table inet outage {{ {drop} }}'")
+            net.on(machine, f"nft -f - <<'E'\nadd table inet outage\n{drop}E")
             time.sleep(4)
         finally:
             net.on(machine, "nft delete table inet outage")
@@ -283,17 +288,21 @@ def test_a_line_that_goes_silent_is_found_by_bfd_within_a_second(net):
 
 
 def test_the_loss_of_a_core_router_costs_less_than_three_seconds(net):
+    """One after the other, so that the second one has the virtual addresses of both families when it is lost."""
     flows = [(("99801", "government"), ("dc", "servers")), *DISTRICT]
-    with net.watch(flows) as watch:
-        try:
-            time.sleep(1)
-            podman.run("kill", net.container("core1"))
-            time.sleep(8)
-        finally:
-            podman.run("start", net.container("core1"))
-            lab_up.ensure_outside(net.site, print)
-        net.settle()
-        assert longest("core router lost and back", watch) < 3.0
+    for machine in ("core1", "core2"):
+        with net.watch(flows) as watch:
+            try:
+                time.sleep(1)
+                podman.run("kill", net.container(machine))
+                time.sleep(8)
+            finally:
+                podman.run("start", net.container(machine))
+                lab_up.ensure_outside(net.site, print)
+            net.settle()
+            assert longest(f"{machine} lost and back", watch) < 3.0
+    states = net.on("core1", "vtysh -c 'show vrrp summary'").split()
+    assert (states.count("Master"), states.count("Backup")) == (len(net.device("core1").lans) * 2, 0)
 
 
 # --- Changes
