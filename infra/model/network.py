@@ -106,6 +106,13 @@ class Purpose(Model):
         return 32 - (self.hosts[level] + 2).bit_length(), 64
 
 
+class Bfd(Model):
+    """Detection of lost lines (RFC 5880): a line is down after `multiplier` intervals without a packet."""
+
+    interval_ms: int = Field(ge=50, le=1000)
+    multiplier: int = Field(ge=2, le=10)
+
+
 class RouterRole(StrEnum):
     """Role of a router; one renderer each."""
 
@@ -165,6 +172,7 @@ class Network(Model):
     roles: dict[RouterRole, Ports] = Field(default_factory=dict)
     routers: tuple[RouterRule, ...] = ()
     circuits: tuple[CircuitRule, ...] = ()
+    bfd: Bfd = Bfd(interval_ms=100, multiplier=3)
 
     @model_validator(mode="after")
     def _pools(self) -> Self:

@@ -11,24 +11,25 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 
 from infra.model.net import DualPrefix
+from infra.model.network import Bfd
 from infra.network.device import Device, Entry, Interface, Neighbour
 from infra.render.options import Options
 
 BFD = "tinh"
-BFD_MS, BFD_MULTIPLIER = 100, 3
 VRRP_MS = 200
 BLACKHOLE_DISTANCE = 250  # a block is announced whether its LANs are up or not; any better route wins
 RESTART_MINUTES = 5  # after too many prefixes
 FAMILIES = (("ip", "ipv4"), ("ipv6", "ipv6"))
 
 
-def render_frr(device: Device, options: Options, management: tuple[DualPrefix, ...]) -> str:
+def render_frr(device: Device, options: Options, management: tuple[DualPrefix, ...], bfd: Bfd) -> str:
     """Return `frr.conf`.
 
     Args:
         device: the router.
         options: arguments.
         management: from where vty may be reached.
+        bfd: how lost lines are found.
     """
     parts = [
         _head(device, options),
@@ -36,7 +37,7 @@ def render_frr(device: Device, options: Options, management: tuple[DualPrefix, .
         _statics(device),
         *_lists(device),
         *_maps(device),
-        _bfd(),
+        _bfd(bfd),
         _bgp(device),
         _vty(management),
     ]
@@ -124,13 +125,13 @@ def _maps(device: Device) -> Iterator[list[str]]:
         yield [f"route-map second-{times} permit 10", f" set as-path prepend {own}", "exit"]
 
 
-def _bfd() -> list[str]:
+def _bfd(bfd: Bfd) -> list[str]:
     return [
         "bfd",
         f" profile {BFD}",
-        f"  detect-multiplier {BFD_MULTIPLIER}",
-        f"  transmit-interval {BFD_MS}",
-        f"  receive-interval {BFD_MS}",
+        f"  detect-multiplier {bfd.multiplier}",
+        f"  transmit-interval {bfd.interval_ms}",
+        f"  receive-interval {bfd.interval_ms}",
         " exit",
         "exit",
     ]

@@ -43,7 +43,7 @@ class Renderer:
             "tinh-vlan.service": render_vlans(device),
             "tinh-vrrp.service": render_vrrp(device),
             "daemons": render_daemons(device, options),
-            "frr.conf": render_frr(device, options, self.wall.management),
+            "frr.conf": render_frr(device, options, self.wall.management, self.fabric.network.bfd),
             "dnsmasq.conf": render_dnsmasq(device, options) if terminal else "",
             "chrony.conf": render_chrony(device, options) if options.ntp else "",
             "rsyslog.conf": render_rsyslog(options) if options.syslog else "",

@@ -85,9 +85,8 @@ def render_qos(device: Device) -> str:
     lines = []
     for wan in device.wans:
         rate = (wan.capacity_mbps or 0) * 1000
-        # The kernel cannot change this queue as a whole, so what an earlier run made goes first.
-        lines.append(f"-{TC} qdisc delete dev {wan.name} root")
-        lines.append(f"{TC} qdisc add dev {wan.name} root handle 1: htb default 30")
+        # It may be there: a queue that is made anew drops packets of a line for as long as it takes.
+        lines.append(f"-{TC} qdisc add dev {wan.name} root handle 1: htb default 30")
         lines.append(f"{TC} class replace dev {wan.name} parent 1: classid 1:1 htb rate {rate}kbit")
         for number, (percent, priority) in CLASSES.items():
             most = VIDEO_MOST if number == 20 else 100
@@ -100,8 +99,9 @@ def render_qos(device: Device) -> str:
 
 
 def _unit(description: str, commands: Iterable[str], *, before: str, undo: Iterable[str] = ()) -> str:
-    """Return a unit that runs commands once; all can be run again."""
-    lines = [f"ExecStart={command}" for command in commands]
+    """Return a unit that runs commands once; a reload runs all of them again."""
+    commands = list(commands)
+    lines = [f"{key}={command}" for key in ("ExecStart", "ExecReload") for command in commands]
     lines += [f"ExecStop={command}" for command in undo]
     if not lines:
         return ""

@@ -246,17 +246,18 @@ def test_voice_and_video_have_their_own_queue(net):
 DISTRICT = [(("998", "government"), ("dc", "servers"))]
 
 
-def plane_end(net):
+def plane_end(net, family):
     """Return (machine, device) of the plane's end of the line that the district's packets take."""
-    target = net.nic("dc", "servers").address.ipv4
+    target = getattr(net.nic("dc", "servers").address, family)
     line = json.loads(net.on("d-998", f"ip -j route get {target}"))[0]["dev"]
     mine = next(i for i in net.device("d-998").links if i.name == line)
     plane = net.fabric.by_name[mine.far]
     return plane.name, next(i.name for i in plane.links if (i.far, i.purpose) == ("d-998", mine.purpose))
 
 
-def test_a_line_that_goes_down_costs_less_than_a_second(net):
-    machine, device = plane_end(net)
+@pytest.mark.parametrize("family", probe.FAMILIES)
+def test_a_line_that_goes_down_costs_less_than_a_second(net, family):
+    machine, device = plane_end(net, family)
     with net.watch(DISTRICT) as watch:
         try:
             time.sleep(1)
@@ -268,8 +269,9 @@ def test_a_line_that_goes_down_costs_less_than_a_second(net):
         assert longest("line down", watch) < 1.0
 
 
-def test_a_line_that_goes_silent_is_found_by_bfd_within_a_second(net):
-    machine, device = plane_end(net)
+@pytest.mark.parametrize("family", probe.FAMILIES)
+def test_a_line_that_goes_silent_is_found_by_bfd_within_a_second(net, family):
+    machine, device = plane_end(net, family)
     chains = {"prerouting": "iifname", "output": "oifname", "forward": "oifname"}
     drop = "".join(
         f"add chain inet outage {hook} {{ type filter hook {hook} priority -400; }}\n"

@@ -118,7 +118,7 @@ def _unit(name: str) -> RouterFile:
     again = ("systemctl", "daemon-reload")
     return RouterFile(
         path=f"/etc/systemd/system/{name}",
-        load=(again, ("systemctl", "enable", "-q", name), ("systemctl", "restart", name)),
+        load=(again, ("systemctl", "enable", "-q", name), ("systemctl", "reload-or-restart", name)),
         unload=(("systemctl", "disable", "-q", "--now", name), again),
     )
 
