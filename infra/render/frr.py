@@ -62,7 +62,7 @@ def render_daemons(device: Device, options: Options) -> str:
 def _head(device: Device, options: Options) -> list[str]:
     lines = ["! managed by tinh", "frr defaults datacenter", f"hostname {device.name}"]
     lines += ["log syslog informational", "service integrated-vtysh-config"]
-    # The kernel drops next hops with their link, which this zebra does not notice: routes over them are refused for ever.
+    # The kernel drops next hops with their link, which zebra does not notice: it refuses routes over them for ever.
     lines += ["no zebra nexthop kernel enable"]
     return [*lines, "agentx"] if options.agentx else lines
 

@@ -13,7 +13,7 @@ class Syslog(Model):
 
     server: DualAddress
     name: str = Field(description="name in its certificate")
-    ca: str = Field(default="/etc/ssl/certs/tinh-ca.pem", description="its CA's file on the router")
+    ca: str = Field(default="/etc/ssl/certs/tinh-site.pem", description="its CA's file on the router")
 
 
 class Snmp(Model):
