@@ -155,6 +155,7 @@ def test_routers_and_circuits_come_from_the_rules(state):
     assert [router.name for router in province.routers()] == [
         "tslcd-gateway-98-1", "tslcd-gateway-98-2", "district-998",
         "commune-2-99801", "commune-2-99802", "commune-2-99803", "commune-2-99804", "core-dc-1", "core-dc-2",
+        "commune-2-so-hai", "commune-2-so-mot",
     ]  # fmt: skip
     routes = {(circuit.unit, circuit.link): circuit.route for circuit in province.circuits()}
     assert routes["99801", "link-a"] == "99801-link-a"
