@@ -3,6 +3,7 @@
 import pytest
 
 from infra.model.site import Role
+from infra.network.of_site import fabric_of
 
 
 def test_every_machine_is_reached_over_ssh_with_a_known_host_key(lab):
@@ -33,12 +34,13 @@ def test_forwarding_is_on_where_packets_pass_and_off_elsewhere(lab):
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])
-def test_exactly_one_router_is_master_for_each_segment(lab, family):
+def test_exactly_one_router_is_master_for_each_lan(lab, family):
     states = []
     for router in lab.machines(Role.ROUTER):
         lines = router.check_output("vtysh -c 'show vrrp'").splitlines()
         states.append([line.split()[-1] for line in lines if f"Status ({family})" in line])
-    assert all(len(state) == len(lab.site.segments) for state in states)
+    lans = fabric_of(lab.site.name).by_name["core-dc-1"].lans
+    assert all(len(state) == len(lans) for state in states)
     for segment in zip(*states, strict=True):
         assert sorted(segment) == ["Backup", "Master"]
 
