@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 TINH := $(VENV)/bin/tinh
 UV_VERSION := 0.13.9
-# OS packages that the lab and the closed-network build need; see docs/operator.md for what each is for
+# OS packages that the lab and the closed-network build need
 PACKAGES := podman runc netavark conmon catatonit iptables nftables iproute2 openssh-client mmdebstrap \
 	ca-certificates curl maven openjdk-17-jre-headless dnsutils git
 
