@@ -1,7 +1,6 @@
 """Every unit of a real province, with the filters that its routers would get: who is reached, who is not."""
 
 import pytest
-from lab.outside.province import Province
 
 from infra import paths
 from infra.model.network import RouterRole
@@ -12,6 +11,7 @@ from infra.network.of_site import fabric_of
 from infra.render.router import Renderer
 from lab import topology
 from lab.outside import probe
+from lab.outside.province import Province
 from lab.outside.up import outside_of
 
 SITE, EPOCH = "quang-binh", "2023"
