@@ -95,6 +95,9 @@ class Platform(Model):
     data: list[DataStore]
     recovery: Recovery
     public_names: list[str] = Field(min_length=1, description="labels below the site's zone")
+    probe: str = Field(
+        default="/", pattern=r"^/\S*$", description="path of a page that is the same for everybody"
+    )
     image: str = Field(pattern=r"^\S+:\S+$")
     sizing: dict[SiteKind, Sizing]
     links: list[Link] = Field(default_factory=list)

@@ -4,6 +4,7 @@ import pytest
 
 from infra import paths
 from infra.model.site import Role
+from tests.acceptance.conftest import tinh
 
 CA = "/usr/local/share/ca-certificates/tinh-site.crt"
 
@@ -83,3 +84,28 @@ def test_the_database_is_closed_to_clients_and_to_other_nodes(lab):
         assert lab.machine(pod["spec"]["nodeName"]).run(open_port).rc == 0, f"{address} answers nobody"
         assert lab.machine(others[0]).run(open_port).rc != 0, f"{address} answers another node"
         assert lab.client("dual", open_port).rc != 0, f"{address} answers the outside"
+
+
+def test_all_that_is_published_is_the_same_over_both_families_and_the_certificate_is_checked_offline(
+    lab, tmp_path
+):
+    done = tinh("ipv6", "certify", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = tmp_path.glob("*.json")
+    assert tinh("ipv6", "verify", str(file)).returncode == 0
+    file.write_text(file.read_text("utf-8").replace('"ok": true', '"ok": false', 1), "utf-8")
+    assert tinh("ipv6", "verify", str(file)).returncode == 7
+
+
+def test_a_name_that_answers_over_one_family_only_is_not_certified(lab, tmp_path):
+    """The core drops HTTPS of the outside over IPv6."""
+    rule = "insert rule inet tinh forward iifname internet meta nfproto ipv6 tcp dport 443 drop"
+    try:
+        for core in lab.machines(Role.ROUTER):
+            core.check_output(f"nft {rule}")
+        done = tinh("ipv6", "certify", "--output", str(tmp_path))
+    finally:
+        for core in lab.machines(Role.ROUTER):
+            core.check_output("nft -f /etc/nftables.conf")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "page, ipv6 client over ipv6" in done.stdout
