@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Words = tuple[str, ...]
+#: Without a reload of systemd for each unit: a third of a second of CPU each, and the units are known already.
+ENABLE: Words = ("systemctl", "enable", "-q", "--no-reload")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ def _service(
         mode: see `RouterFile`.
         alone: the daemon does not run without this file.
     """
-    start = (("systemctl", "enable", "-q", unit), ("systemctl", "reload-or-restart", unit))
+    start = ((*ENABLE, unit), ("systemctl", "reload-or-restart", unit))
     return RouterFile(
         path=path,
         check=check,
@@ -118,13 +120,13 @@ def _unit(name: str) -> RouterFile:
     again = ("systemctl", "daemon-reload")
     return RouterFile(
         path=f"/etc/systemd/system/{name}",
-        load=(again, ("systemctl", "enable", "-q", name), ("systemctl", "reload-or-restart", name)),
+        load=(again, (*ENABLE, name), ("systemctl", "reload-or-restart", name)),
         unload=(("systemctl", "disable", "-q", "--now", name), again),
     )
 
 
 _FRR: tuple[Words, ...] = (
-    ("systemctl", "enable", "-q", "frr"),
+    (*ENABLE, "frr"),
     ("systemctl", "reload-or-restart", "frr"),
 )
 #: By name, in the order in which they are loaded: the filter last, so that what it opens is there.
@@ -157,7 +159,7 @@ FILES: dict[str, RouterFile] = {
     "nftables.conf": RouterFile(
         path="/etc/nftables.conf",
         check=("nft", "-c", "-f", "{}"),
-        load=(("systemctl", "enable", "-q", "nftables"), ("nft", "-f", "{}")),
+        load=((*ENABLE, "nftables"), ("nft", "-f", "{}")),
         unload=(("nft", "flush", "ruleset"),),
         show=("nft", "-s", "list", "ruleset"),
         normal=normal_nft,

@@ -171,7 +171,7 @@ def arm(seconds: int) -> None:
     if not unit.exists() or unit.read_text() != BOOT_UNIT:
         unit.parent.mkdir(parents=True, exist_ok=True)
         write(unit, BOOT_UNIT, 0o644)
-        must(["systemctl", "enable", "-q", unit.name], LOOK)
+        must(["systemctl", "enable", "-q", "--no-reload", unit.name], LOOK)
     disarm()
     must(
         [
