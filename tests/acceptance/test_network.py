@@ -18,8 +18,8 @@ from lab.outside.up import outside_of
 from tests.acceptance.conftest import SITE, tinh
 
 SETTLE = 60  # seconds until sessions are back after a change
-#: Seconds without an answer that prove a fault was found by BFD or VRRP: BGP's own hold time is 9. The goals (below 1 s for
-#: a line, below 3 s for a core router) are judged by what is printed: timings depend on how busy the machine is.
+#: Seconds without an answer that prove a fault was found by BFD or VRRP: BGP's own hold time is 9. The goals (below 1 s
+#: for a line, below 3 s for a core router) are judged by what is printed: timings depend on how busy the machine is.
 FOUND = 5
 #: A busy host drops a datagram now and then; a session that was lost costs half a second at least.
 HICCUP = 0.1
