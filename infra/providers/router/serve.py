@@ -17,17 +17,17 @@ from typing import Any
 # whose files are closed, and end it there.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-import grpc  # noqa: E402
-import grpc.aio  # noqa: E402
-from google.protobuf.message import Message  # noqa: E402
-from pulumi.provider.experimental.property_value import PropertyValue  # noqa: E402
-from pulumi.provider.experimental.server import ProviderServicer  # noqa: E402
-from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS  # noqa: E402
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2  # noqa: E402
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
-from infra.errors import TinhError  # noqa: E402
-from infra.providers.router.provider import RouterProvider, UnhealthyError  # noqa: E402
-from infra.providers.router.transport import of_site  # noqa: E402
+from infra.errors import TinhError
+from infra.providers.router.provider import RouterProvider, UnhealthyError
+from infra.providers.router.transport import of_site
 
 VERSION = "0.1.0"
 _Verb = Callable[[Any, Any], Awaitable[Any]]
