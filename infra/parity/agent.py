@@ -120,6 +120,11 @@ def look(client: str, family: str, item: dict[str, str], ca: str, rounds: int) -
     first = page(client, family, url, ca, "-L")
     if client not in (family, "dual"):
         return {"page": first, "names": answers(client, name)}
+    if first["exit"]:  # nothing came, and the rest would only wait for nothing
+        return {
+            "page": first, "plain": first, "chain": [], "names": answers(client, name),
+            "microseconds": first["microseconds"],
+        }  # fmt: skip
     times = [page(client, family, url, ca, "-L")["microseconds"] for _ in range(rounds)]
     return {
         "page": first,

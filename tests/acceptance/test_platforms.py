@@ -95,17 +95,3 @@ def test_all_that_is_published_is_the_same_over_both_families_and_the_certificat
     assert tinh("ipv6", "verify", str(file)).returncode == 0
     file.write_text(file.read_text("utf-8").replace('"ok": true', '"ok": false', 1), "utf-8")
     assert tinh("ipv6", "verify", str(file)).returncode == 7
-
-
-def test_a_name_that_answers_over_one_family_only_is_not_certified(lab, tmp_path):
-    """The core drops HTTPS of the outside over IPv6."""
-    rule = "insert rule inet tinh forward meta nfproto ipv6 tcp dport 443 drop"
-    try:
-        for core in lab.machines(Role.ROUTER):
-            core.check_output(f"nft {rule}")
-        done = tinh("ipv6", "certify", "--output", str(tmp_path))
-    finally:
-        for core in lab.machines(Role.ROUTER):
-            core.check_output("nft -f /etc/nftables.conf")
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "page, ipv6 client over ipv6" in done.stdout
