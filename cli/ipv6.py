@@ -68,11 +68,12 @@ def certify(site: str, names: Sequence[str], output: Path | None) -> int:
     )
     gateway = {family: [found[0]] for family, found in doors.items()}
     simulated = "the Internet is simulated by a machine of the lab" if target.kind is SiteKind.LAB else ""
-    content = body(site, client.name, datetime.now(UTC), judge(seen, gateway), simulated=simulated)
+    at = datetime.now(UTC)
+    content = body(site, client.name, at, judge(seen, gateway), simulated=simulated)
     key = receipt.province_key(site)
     folder = output or paths.state(site).root / "certificates"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"ipv6-{site}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    file = folder / f"ipv6-{site}-{at:%Y%m%dT%H%M%SZ}.json"
     file.write_text(json.dumps(receipt.sign(content, key), indent=1, ensure_ascii=False) + "\n", "utf-8")
     mark = receipt.fingerprint(receipt.public_text(key))
     file.with_suffix(".html").write_text(render(content, mark), "utf-8")

@@ -209,14 +209,9 @@ def _document(site: str, name: str) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - what is in it is checked by `verify`
-    from infra.errors import TinhError
+    from infra.model.base import read_json
 
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise TinhError(
-            f"not JSON: {error}", where=str(file), fix="give a file of `tinh net plan --format json`"
-        ) from None
+    return read_json(file, fix="give a file of `tinh net plan --format json`")
 
 
 def _proof(document: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from infra import paths, private
 from infra.errors import Exit, TinhError
+from infra.model.base import read_json
 
 ALGORITHM = "Ed25519"
 Body = dict[str, Any]
@@ -106,12 +107,7 @@ def read(file: Path) -> Any:  # noqa: ANN401 - checked by `verify`
     Raises:
         TinhError: it cannot be read or is no JSON.
     """
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise TinhError(
-            f"not JSON: {error}", where=str(file), fix="give a file that `tinh` has written"
-        ) from None
+    return read_json(file, fix="give a file that `tinh` has written")
 
 
 def _whole(value: object) -> None:

@@ -20,8 +20,7 @@ from infra.errors import HostError, RefusedError, TinhError, ToolError
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
 from infra.model.province import load_record
-from infra.model.site import Machine, Role, Site, SiteKind, lab_record, load_site
-from infra.network.of_site import has_network
+from infra.model.site import Machine, Role, Site, SiteKind, has_network, lab_record, load_site
 from infra.render.inventory import inventory
 from lab import doctor, pki, podman, topology
 

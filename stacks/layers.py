@@ -19,10 +19,9 @@ WITHOUT_CLUSTER = ("network",)
 
 def layers_of(site: str) -> tuple[str, ...]:
     """Return the layers of a site in the order of deployment; without data of a network, none for it."""
-    from infra import paths
+    from infra.model.site import has_network
 
-    network = (paths.SITES / site / "network.yaml").exists()
-    return tuple(layer for layer in IMPLEMENTED if network or layer != "network")
+    return tuple(layer for layer in IMPLEMENTED if layer != "network" or has_network(site))
 
 
 def deploy(info: StackInfo, site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,22 @@ def read_yaml(file: Path) -> Any:  # noqa: ANN401 - YAML is untyped by nature
         raise TinhError(
             f"not valid YAML: {error.problem}", where=f"{file}{at}", fix="correct the file at that place"
         ) from None
+
+
+def read_json(file: Path, fix: str) -> Any:  # noqa: ANN401 - what is in it is checked by the caller
+    """Read a JSON document that a user gave.
+
+    Args:
+        file: the file.
+        fix: what to give instead, for the message.
+
+    Raises:
+        TinhError: it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TinhError(f"not JSON: {error}", where=str(file), fix=fix) from None
 
 
 def validate(model: type[M], data: object, file: Path) -> M:

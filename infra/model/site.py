@@ -227,6 +227,11 @@ def rebase(data: Any, old: DualPrefix, new: DualPrefix) -> Any:  # noqa: ANN401 
     return f"{moved}{slash}{length}"
 
 
+def has_network(name: str) -> bool:
+    """Return whether a site has a network in its data."""
+    return (paths.SITES / name / "network.yaml").exists()
+
+
 def lab_record(name: str) -> dict[str, Any]:
     """Return what is recorded of a lab besides its files: `pool`, `counts`, `epoch`; empty without a record."""
     file = paths.state(name).root / "lab.json"

@@ -14,11 +14,6 @@ from infra.network.topology import segment_lans
 from infra.render.options import Options
 
 
-def has_network(site: str) -> bool:
-    """Return whether a site has a network in its data."""
-    return (paths.SITES / site / "network.yaml").exists()
-
-
 def fabric_of(site: str, epoch: str | None = None, mapping: Mapping | None = None) -> Fabric:
     """Return the routers of a site's province.
 

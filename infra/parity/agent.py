@@ -42,8 +42,6 @@ for port in sys.argv[2:]:
     try:
         socket.create_connection((sys.argv[1], int(port)), timeout=2).close()
         found.append(int(port))
-    except ConnectionRefusedError:
-        pass
     except OSError:
         pass
 print(found)

@@ -113,10 +113,10 @@ def compile_outside(site: Site, fabrics: Sequence[Fabric]) -> Outside:
             for lan in device.lans:
                 nic = _nic(hosts[0], fabric, device, lan)
                 nics[nic.netns, nic.device] = nic
-                for number, port in enumerate(nic.ports or (nic.device,), 1):
-                    if number == device.number and not nic.segment:
-                        far = End(hosts[0].name, port, nic.netns)
-                        wires[Wire(End(host_name(device, site), lan.name), far)] = None
+                if not nic.segment:
+                    port = nic.ports[device.number - 1] if nic.ports else nic.device
+                    far = End(hosts[0].name, port, nic.netns)
+                    wires[Wire(End(host_name(device, site), lan.name), far)] = None
     return Outside(hosts[0].name, tuple(machines.values()), tuple(wires), tuple(nics.values()))
 
 

@@ -53,7 +53,8 @@ class Result:
 def filters(site: str) -> dict[str, str]:
     """Return ssh name of each router -> its filter."""
     place = load_site(site)
-    renderer, fabric = Renderer(fabric_of(site), options_of(place)), fabric_of(site)
+    fabric = fabric_of(site)
+    renderer = Renderer(fabric, options_of(place))
     return {host_name(d, place): renderer.device_files(d)[FILE] for d in fabric.devices}
 
 

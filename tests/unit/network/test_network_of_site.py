@@ -5,9 +5,9 @@ import pytest
 from infra import paths
 from infra.errors import TinhError
 from infra.model.net import DualPrefix
-from infra.model.site import Role, load_site
+from infra.model.site import Role, has_network, load_site
 from infra.network.mapping import Mapping
-from infra.network.of_site import fabric_of, has_network, host_name, options_of
+from infra.network.of_site import fabric_of, host_name, options_of
 
 
 def test_which_sites_have_a_network():
