@@ -31,7 +31,7 @@ HOST_SETTINGS = (
     # The LANs of a unit are in one namespace: what comes from one of them to another has a local source.
     "net.ipv4.conf.all.accept_local=1",
 )
-#: Units of a router that set up devices; they ran before the wires were there.
+#: Units of a router that set up devices.
 SETUP = ("tinh-vlan", "tinh-vrrp", "tinh-qos")
 
 
@@ -66,32 +66,52 @@ def ensure(site: Site, tell: Tell = print) -> Outside:
 def join(found: Outside) -> int:
     """Make the wires and hosts that are missing; return how many wires were made."""
     pids = podman.pids(paths.instance())
-    inside = Path("/proc", str(pids[found.hosts]), "root/run/netns")
     # A namespace belongs to the machine: made in its own view of the file system, it goes away with it.
+    inside = Path("/proc", str(pids[found.hosts]), "root/run/netns")
+
+    def place(end: End) -> Place:
+        return f"{inside}/{end.netns}" if end.netns else _netns(pids[end.machine])
+
+    _make_namespaces(found, pids[found.hosts], inside)
+    wired = _make_wires(found.wires, place)
+    _make_hosts(found, pids[found.hosts], inside)
+    for machine in sorted({end.machine for wire in wired for end in (wire.a, wire.b) if not end.netns}):
+        _set_up_again(pids[machine])
+    return len(wired)
+
+
+def _netns(pid: int) -> Place:
+    return f"/proc/{pid}/ns/net"
+
+
+def _make_namespaces(found: Outside, pid: int, inside: Path) -> None:
     for name in found.namespaces:
         if not _mounted(inside / name):
             (inside / name).unlink(missing_ok=True)  # what an interrupted run has left
-            _run(["nsenter", "-t", str(pids[found.hosts]), "-m", "-n", "-p", "ip", "netns", "add", name])
+            _run(["nsenter", "-t", str(pid), "-m", "-n", "-p", "ip", "netns", "add", name])
             _run(["nsenter", f"--net={inside / name}", "sysctl", "-q", *HOST_SETTINGS])
 
-    def place(end: End) -> Place:
-        return f"{inside}/{end.netns}" if end.netns else f"/proc/{pids[end.machine]}/ns/net"
 
-    ends = [end for wire in found.wires for end in (wire.a, wire.b)]
-    have = {where: _devices(where) for where in {place(end) for end in ends}}
-    missing = [w for w in found.wires if not all(end.device in have[place(end)] for end in (w.a, w.b))]
-    for wire in missing:  # the other end of a machine that was killed may be there for a while
-        for end in (wire.a, wire.b):
-            if end.device in have[place(end)]:
-                _run(["nsenter", f"--net={place(end)}", "ip", "link", "delete", end.device], may_fail=True)
+def _make_wires(wires: Iterable[Wire], place: Callable[[End], Place]) -> list[Wire]:
+    """Make the wires of which an end is missing, and return them."""
+    wires = list(wires)
+    have = {where: _devices(where) for where in {place(end) for wire in wires for end in (wire.a, wire.b)}}
+    missing = [w for w in wires if not all(end.device in have[place(end)] for end in (w.a, w.b))]
+    ends = [(place(end), end.device) for wire in missing for end in (wire.a, wire.b)]
+    for where, device in ends:  # the other end of a machine that was killed may be there for a while
+        if device in have[where]:
+            _run(["nsenter", f"--net={where}", "ip", "link", "delete", device], may_fail=True)
     _batch("/proc/self/ns/net", (_add(wire, place) for wire in missing))
     fresh = defaultdict[Place, list[str]](list)
-    for wire in missing:
-        for end in (wire.a, wire.b):
-            fresh[place(end)].append(f"link set {end.device} up")
+    for where, device in ends:
+        fresh[where].append(f"link set {device} up")
     for where, lines in fresh.items():
         _batch(where, lines)
-    own = Path(f"/proc/{pids[found.hosts]}/ns/net")
+    return missing
+
+
+def _make_hosts(found: Outside, pid: int, inside: Path) -> None:
+    """Give the units' hosts their devices, addresses and routes."""
     by_netns = defaultdict[str, list[Nic]](list)
     for nic in found.nics:
         by_netns[nic.netns].append(nic)
@@ -99,22 +119,20 @@ def join(found: Outside) -> int:
         where = f"{inside}/{name}"
         devices = _devices(where)
         absent = [nic for nic in nics if nic.device not in devices]
-        _batch(
-            str(own),
-            (
-                f"link add link {n.segment} name {n.device} netns {where} type macvlan mode bridge"
-                for n in absent
-                if n.segment
-            ),
+        on_segments = (
+            f"link add link {nic.segment} name {nic.device} netns {where} type macvlan mode bridge"
+            for nic in absent
+            if nic.segment
         )
+        _batch(_netns(pid), on_segments)
         _batch(where, _host_lines(nics, {nic.device for nic in absent}))
-    for machine in sorted({end.machine for wire in missing for end in (wire.a, wire.b) if not end.netns}):
-        units = " ".join(SETUP)
-        again = (
-            f"for u in {units}; do systemctl -q is-enabled $u 2>/dev/null && systemctl restart $u; done; true"
-        )
-        _run(["nsenter", "-t", str(pids[machine]), "-a", "sh", "-c", again])
-    return len(missing)
+
+
+def _set_up_again(pid: int) -> None:
+    """Run a router's units that set devices up once more: they ran before its wires were there."""
+    units = " ".join(SETUP)
+    again = f"for u in {units}; do systemctl -q is-enabled $u 2>/dev/null && systemctl restart $u; done; true"
+    _run(["nsenter", "-t", str(pid), "-a", "sh", "-c", again])
 
 
 def _mounted(file: Path) -> bool:

@@ -143,7 +143,6 @@ def test_a_probe_that_should_not_pass_and_does_is_found(net):
     services = net.fabric.network.zoning.services
     assert probe.probe(net.python, flows, places, services).wrong == ()
     hosts = ("c-99801", "gw-98-1", "gw-98-2", "core1", "core2")
-    rules = {host: net.on(host, "nft list ruleset") for host in hosts}
     try:
         for host in hosts:
             net.on(host, "nft insert rule inet tinh forward accept")
@@ -151,7 +150,6 @@ def test_a_probe_that_should_not_pass_and_does_is_found(net):
     finally:
         for host in hosts:
             net.on(host, "nft -f /etc/nftables.conf")
-    assert set(rules) == set(hosts)
     assert probe.probe(net.python, flows, places, services).wrong == ()
 
 
