@@ -18,14 +18,17 @@ def command() -> None:
 @site_option
 @click.option("--control-planes", type=click.IntRange(1, 5), help="Number of control planes (1, 3 or 5).")
 @click.option("--workers", type=click.IntRange(1, 16), help="Number of workers.")
-def up(site: str, control_planes: int | None, workers: int | None) -> None:
+@click.option(
+    "--outside/--no-outside", default=None, help="With routers and hosts outside the data centre or not."
+)
+def up(site: str, control_planes: int | None, workers: int | None, outside: bool | None) -> None:
     """Bring the lab up, or what is missing of it; can be repeated and interrupted at any time."""
     from infra.model.site import Role
     from lab import up as lab
 
     asked = {Role.CONTROL_PLANE: control_planes, Role.WORKER: workers}
     counts = {role: count for role, count in asked.items() if count}
-    result = lab.up(site, counts or None, click.echo)
+    result = lab.up(site, counts or None, click.echo, outside=outside)
     click.echo(f"lab is up: {len(result.all_machines())} machines; `tinh lab status`, `tinh up`")
 
 
@@ -50,7 +53,7 @@ def reset(ctx: click.Context, site: str, yes: bool) -> None:
     from lab import up as lab
 
     lab.down(site, click.echo)
-    ctx.invoke(up, site=site, control_planes=None, workers=None)
+    ctx.invoke(up, site=site, control_planes=None, workers=None, outside=None)
 
 
 @command.command()

@@ -50,8 +50,13 @@ def _record(site: str) -> Path:
     return paths.state(site).root / "lab.json"
 
 
-def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
+def settle(name: str, counts: dict[Role, int] | None = None, *, outside: bool | None = None) -> Site:
     """Choose the lab's pool and machine counts once, record them, and return the site.
+
+    Args:
+        name: site of kind lab.
+        counts: machine counts per role; none: as before.
+        outside: whether there are routers and hosts outside the data centre; none: as before.
 
     Raises:
         HostError: no pool is free, or the recorded one is used by somebody else now.
@@ -81,6 +86,8 @@ def settle(name: str, counts: dict[Role, int] | None = None) -> Site:
         record["pool"] = pool.model_dump(mode="json")
     if counts:
         record["counts"] = {str(k): v for k, v in counts.items()}
+    if outside is not None:
+        record["outside"] = outside
     _keep(name, record)
     return load_site(name)
 
@@ -111,12 +118,19 @@ def _phase(site: str, name: str, tell: Tell) -> Generator[None]:
     timings.record(site, f"lab.{name}", time.monotonic() - start, cold=False)
 
 
-def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = print) -> Site:
+def up(
+    name: str = "lab",
+    counts: dict[Role, int] | None = None,
+    tell: Tell = print,
+    *,
+    outside: bool | None = None,
+) -> Site:
     """Bring the lab up, or what is missing of it.
 
     Args:
         name: site of kind lab.
         counts: machine counts per role; recorded, so that later runs keep them.
+        outside: whether there is an outside (routers, hosts of the units); recorded like the counts.
         tell: gets one line per step.
 
     Raises:
@@ -131,7 +145,7 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
             f"{counts[Role.CONTROL_PLANE]} control planes cannot form a safe etcd majority",
             where="--control-planes", fix="use 1, 3 or 5",
         )  # fmt: skip
-    site = settle(name, counts)
+    site = settle(name, counts, outside=outside)
     from lab.toolchain import ensure
 
     state = paths.state(name)

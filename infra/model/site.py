@@ -228,12 +228,15 @@ def rebase(data: Any, old: DualPrefix, new: DualPrefix) -> Any:  # noqa: ANN401 
 
 
 def has_network(name: str) -> bool:
-    """Return whether a site has a network in its data."""
-    return (paths.SITES / name / "network.yaml").exists()
+    """Return whether a site has a network in its data; a lab that was made without the outside has none."""
+    return (paths.SITES / name / "network.yaml").exists() and lab_record(name).get("outside", True)
 
 
 def lab_record(name: str) -> dict[str, Any]:
-    """Return what is recorded of a lab besides its files: `pool`, `counts`, `epoch`; empty without a record."""
+    """Return what is recorded of a lab besides its files: `pool`, `counts`, `epoch`, `outside`.
+
+    Empty without a record.
+    """
     file = paths.state(name).root / "lab.json"
     return json.loads(file.read_text()) if file.exists() else {}
 

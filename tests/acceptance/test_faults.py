@@ -83,7 +83,7 @@ def faulty(lab):
 
 
 def test_a_machine_killed_during_kubeadm_is_named_and_the_next_run_completes(faulty):
-    process = faulty.start("lab", "up", "--control-planes", "3", "--workers", "3")
+    process = faulty.start("lab", "up", "--control-planes", "3", "--workers", "3", "--no-outside")
     seen = read_until(process, "kubeadm init")
     etcd = ("podman", "exec", machine("cp1"), "test", "-e", "/etc/kubernetes/manifests/etcd.yaml")
     wait_for(lambda: subprocess.run(etcd, check=False).returncode == 0, 120, "kubeadm at work")

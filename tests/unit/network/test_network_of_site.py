@@ -8,11 +8,19 @@ from infra.model.net import DualPrefix
 from infra.model.site import Role, has_network, load_site
 from infra.network.mapping import Mapping
 from infra.network.of_site import fabric_of, host_name, options_of
+from stacks.layers import layers_of
 
 
-def test_which_sites_have_a_network():
+def test_which_sites_have_a_network(state):
     sites = ("lab", "quang-binh", "sim", "nowhere")
     assert [has_network(site) for site in sites] == [True, True, False, False]
+
+
+def test_a_lab_without_the_outside_has_no_network(state):
+    (state / "lab").mkdir(parents=True)
+    (state / "lab" / "lab.json").write_text('{"outside": false}')
+    assert not has_network("lab")
+    assert layers_of("lab") == ("base", "platforms")
 
 
 def test_the_kind_of_the_site_decides_about_the_machines(state):
