@@ -121,8 +121,12 @@ def select(site_name: str, layers: Sequence[str] = ()) -> tuple[Site, list[Stack
     return site, [StackInfo(layer, site.name) for layer in there if not layers or layer in layers]
 
 
-def environment(site: Site) -> dict[str, str]:
+def environment(site: Site, *, cluster: bool = True) -> dict[str, str]:
     """Return the variables of every run on a site, complete with PATH, and make what they point to.
+
+    Args:
+        site: the site.
+        cluster: the runs need the provider for Kubernetes; before the cluster it may still be built.
 
     Raises:
         TinhError: the passphrase is missing while there is something encrypted with it.
@@ -135,7 +139,8 @@ def environment(site: Site) -> dict[str, str]:
     for folder in (state.pulumi, home, state.logs):
         folder.mkdir(exist_ok=True, mode=0o700)
     _passphrase(state)
-    _link_plugins(artifact("pulumi-kubernetes"), home / "plugins")
+    if cluster:
+        _link_plugins(artifact("pulumi-kubernetes"), home / "plugins")
     _no_log(home / "logs")
     return {
         "PATH": tool_path(),
@@ -253,9 +258,10 @@ class Runner:
 
         self.site, self.view, self.command = site, view, command
         self.state = paths.state(site.name)
-        self.env = environment(site)
+        cluster = not stacks or any(stack.layer not in WITHOUT_CLUSTER for stack in stacks)
+        self.env = environment(site, cluster=cluster)
         os.environ["PATH"] = self.env["PATH"]  # for kubectl in the check below
-        if not stacks or any(stack.layer not in WITHOUT_CLUSTER for stack in stacks):
+        if cluster:
             check_cluster(site)
 
     def read(self, stack: StackInfo) -> StackState | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -36,6 +37,7 @@ def command(context: click.Context, site: str, layers: Sequence[str], yes: bool)
     from cli.progress import watcher
     from cli.runner import Runner, select
     from infra.model.site import SiteKind
+    from stacks.layers import WITHOUT_CLUSTER
 
     if not yes:
         need_terminal("give --yes")
@@ -43,12 +45,16 @@ def command(context: click.Context, site: str, layers: Sequence[str], yes: bool)
         site = _possible(site, yes)
     target, stacks = select(site, layers)
     view = watcher("up")
-    with _machines(target, stacks[-1].layer, view):
-        runner = None
-        for stack in stacks:
-            _supply(target, stack.layer, view)
-            runner = runner or Runner(target, view, "tinh up", stacks)
-            _deploy(runner, stack, view, yes)
+    with _machines(target, stacks[-1].layer, view) as cluster:
+        for before, group in groupby(stacks, lambda stack: stack.layer in WITHOUT_CLUSTER):
+            layers = list(group)
+            if not before:
+                cluster()
+            runner = None
+            for stack in layers:
+                _supply(target, stack.layer, view)
+                runner = runner or Runner(target, view, "tinh up", layers)
+                _deploy(runner, stack, view, yes)
     if stacks[-1].layer == "platforms":
         click.echo(published(target))
     if target.kind is SiteKind.SIM:
@@ -82,8 +88,12 @@ def _possible(site: str, yes: bool) -> str:
 
 
 @contextmanager
-def _machines(site: Site, last: str, view: Plain) -> Generator[None, None, None]:
-    """Bring a lab or sim up; the lab's tools and images of layers up to the last one are built meanwhile."""
+def _machines(site: Site, last: str, view: Plain) -> Generator[Callable[[], None], None, None]:
+    """Bring a lab or sim up; yield what waits for its cluster.
+
+    A lab's cluster is made while layers that need none are deployed, and the tools and images of layers up to
+    the last one are built meanwhile.
+    """
     from infra import paths
     from infra.model.site import SiteKind
 
@@ -92,10 +102,8 @@ def _machines(site: Site, last: str, view: Plain) -> Generator[None, None, None]
 
         Sim().up(progress=view.note)
     if site.kind is not SiteKind.LAB:
-        yield
+        yield lambda: None
         return
-    from lab.up import ensure_up
-
     logs = paths.state(site.name).logs
     logs.mkdir(exist_ok=True, mode=0o700)
     with (logs / "toolchain.log").open("wb") as log:
@@ -107,13 +115,30 @@ def _machines(site: Site, last: str, view: Plain) -> Generator[None, None, None]
             stderr=log,
         )
     try:
-        ensure_up(site.name, view.note)
-        yield
+        with _lab(site, view) as cluster:
+            yield cluster
     except BaseException:
         tools.terminate()
         raise
     finally:
         tools.wait()
+
+
+@contextmanager
+def _lab(site: Site, view: Plain) -> Generator[Callable[[], None], None, None]:
+    """Bring a lab's machines up and begin with its cluster; yield what waits for it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from lab import up as lab
+
+    if lab.is_up(site.name):
+        lab.ensure_outside(site, view.note)
+        yield lambda: None
+        return
+    made = lab.up_machines(site.name, tell=view.note)
+    # What goes wrong beside it does not stop it: an interrupted kubeadm would have to begin anew.
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(lab.up_cluster, made, view.note).result
 
 
 def _supply(site: Site, layer: str, view: Plain) -> None:

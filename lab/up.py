@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from infra import paths, private, timings
 from infra.errors import HostError, RefusedError, TinhError, ToolError
@@ -134,6 +135,23 @@ def up(
         tell: gets one line per step.
 
     Raises:
+        TinhError: see `up_machines`, `up_cluster`.
+    """
+    site = up_machines(name, counts, tell, outside=outside)
+    up_cluster(site, tell)
+    return site
+
+
+def up_machines(
+    name: str,
+    counts: dict[Role, int] | None = None,
+    tell: Tell = print,
+    *,
+    outside: bool | None = None,
+) -> Site:
+    """Bring up what comes before the cluster: networks, machines, their day 0, the registry with its images.
+
+    Raises:
         HostError: the doctor found something missing, or prefixes are taken.
         RefusedError: a podman object of our name is not ours.
         ToolError: podman or Ansible failed.
@@ -148,7 +166,6 @@ def up(
     site = settle(name, counts, outside=outside)
     from lab.toolchain import ensure
 
-    state = paths.state(name)
     start = time.monotonic()
     found = ensure("lab")
     timings.record(name, "toolchain.lab", time.monotonic() - start, cold=time.monotonic() - start > 60)
@@ -157,30 +174,39 @@ def up(
     with _phase(name, "machines", tell):
         start_machines(site, found["rootfs-machine"], tell)
         ensure_outside(site, tell)
-    log = state.logs / "lab-ansible.log"
-    log.parent.mkdir(exist_ok=True)
-    hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: str(found[n]) for n in ARTIFACTS})
-    from infra.ansible import play
-
     with _phase(name, "day 0: machines", tell):
-        play("machines.yml", hosts, log=log, tell=tell)
+        _play("machines.yml", site, tell)
     with _phase(name, "images", tell):
         push_images(site, "lab", tell)
-    with _phase(name, "day 0: cluster", tell):
-        play("cluster.yml", hosts, log=log, tell=tell)
-    with _phase(name, "kubeconfig", tell):
+    return site
+
+
+def up_cluster(site: Site, tell: Tell = print) -> None:
+    """Make the cluster on machines that are up, or what is missing of it. May run in a thread.
+
+    Raises:
+        RefusedError: another cluster was recorded for this site.
+        ToolError: Ansible failed.
+    """
+    with _phase(site.name, "day 0: cluster", tell):
+        _play("cluster.yml", site, tell)
+    with _phase(site.name, "kubeconfig", tell):
         fetch_kubeconfig(site)
-    _converged(name).write_text(fingerprint(site, hosts))
-    return site
+    _converged(site.name).write_text(fingerprint(site, _inventory(site)))
 
 
-def ensure_up(name: str = "lab", tell: Tell = print) -> Site:
-    """Bring the lab up unless it runs already exactly as declared; quick when it does."""
-    if not is_up(name):
-        return up(name, tell=tell)
-    site = load_site(name)
-    ensure_outside(site, tell)
-    return site
+def _inventory(site: Site) -> dict[str, Any]:
+    from lab.toolchain import artifact
+
+    state = paths.state(site.name)
+    artifacts = {name: str(artifact(name)) for name in ARTIFACTS}
+    return inventory(site, ssh=state.ssh, pki=state.pki, artifacts=artifacts)
+
+
+def _play(playbook: str, site: Site, tell: Tell) -> None:
+    from infra.ansible import play
+
+    play(playbook, _inventory(site), log=paths.state(site.name).logs / "lab-ansible.log", tell=tell)
 
 
 def is_up(name: str = "lab") -> bool:
@@ -196,12 +222,9 @@ def is_up(name: str = "lab") -> bool:
     from lab.toolchain import artifact
 
     try:
-        found = {n: str(artifact(n)) for n in (*ARTIFACTS, "rootfs-machine")}
-        state = paths.state(name)
-        hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: found[n] for n in ARTIFACTS})
-        if _converged(name).read_text() != fingerprint(site, hosts):
+        if _converged(name).read_text() != fingerprint(site, _inventory(site)):
             return False
-        for container in _containers(site.all_machines(), site, Path(found["rootfs-machine"])):
+        for container in _containers(site.all_machines(), site, artifact("rootfs-machine")):
             data = podman.inspect("container", container.name)
             if not data or not data["State"]["Running"]:
                 return False

@@ -217,7 +217,7 @@ class Tool(Model):
     version: str
     kind: Literal["binaries", "files", "rootfs", "image", "manifest"]
     why: str = Field(description="one sentence: what needs it (shown by `tinh toolchain why`)")
-    stage: Literal["lab", "base", "platforms", "sim", "bench"] = Field(
+    stage: Literal["lab", "network", "base", "platforms", "sim", "bench"] = Field(
         description="first step of `make up` that needs it; stages are built in this order"
     )
     host: bool = Field(False, description="its binaries are put on PATH by `tinh env`")

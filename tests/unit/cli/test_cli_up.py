@@ -10,6 +10,7 @@ import pytest
 from cli import backend, locks, runner
 from cli.pulumi_events import Resource
 from infra import paths
+from infra.model.site import load_site
 
 
 def test_layers_are_deployed_in_order(tinh):
@@ -534,3 +535,47 @@ def test_routers_are_read_first_and_one_that_fails_does_not_stop_the_others(tinh
         ("--continue-on-error", "up", "base", False),
     ]:
         assert (option in options[verb, f"{layer}.sim"]) is given, (option, verb, layer)
+
+
+def test_before_the_cluster_the_provider_for_kubernetes_may_still_be_built(tinh, monkeypatch):
+    import lab.toolchain
+    from infra.errors import TinhError
+
+    def missing(name):
+        raise TinhError(f"{name} is not in the cache", where="the cache", fix="tinh toolchain get")
+
+    monkeypatch.setattr(lab.toolchain, "artifact", missing)
+    assert "PULUMI_HOME" in runner.environment(load_site("sim"), cluster=False)
+    with pytest.raises(TinhError, match="pulumi-kubernetes is not in the cache"):
+        runner.environment(load_site("sim"))
+
+
+def test_the_clusters_making_is_awaited_by_the_first_layer_that_needs_it(tinh, monkeypatch):
+    from contextlib import contextmanager
+
+    from cli import up
+    from infra.stackinfo import StackInfo
+
+    seen = []
+
+    @contextmanager
+    def machines(site, last, view):
+        seen.append("machines")
+        yield lambda: seen.append("cluster")
+
+    class Runner:
+        def __init__(self, site, view, command, stacks):
+            seen.append(f"runner of {' '.join(stack.layer for stack in stacks)}")
+
+    layers = [StackInfo(layer, "lab") for layer in ("network", "base", "platforms")]
+    monkeypatch.setattr(up, "_machines", machines)
+    monkeypatch.setattr(up, "_supply", lambda site, layer, view: None)
+    monkeypatch.setattr(up, "_deploy", lambda runner, stack, view, yes: seen.append(stack.layer))
+    monkeypatch.setattr(up, "published", lambda site: "")
+    monkeypatch.setattr(runner, "Runner", Runner)
+    monkeypatch.setattr(runner, "select", lambda site, names: (load_site(site), layers))
+    assert tinh("up", "--yes", "--site", "lab").code == 0
+    assert seen == [
+        "machines", "runner of network", "network",
+        "cluster", "runner of base platforms", "base", "platforms",
+    ]  # fmt: skip

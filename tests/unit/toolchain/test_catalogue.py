@@ -112,3 +112,9 @@ def test_the_real_catalogue_is_sound():
     modules = {tool.build.module for tool in found if isinstance(tool.build, GoBuild)}
     for module in modules:
         assert "replace ../" not in (HERE / module / "go.mod").read_text(), "a module must stand for itself"
+
+
+def test_the_first_layer_waits_for_pulumi_only():
+    found = load()
+    first = set(found.select("network")) - set(found.select("lab"))
+    assert first == {"pulumi", "pulumi-language-python"}
