@@ -47,13 +47,13 @@ def command(context: click.Context, site: str, layers: Sequence[str], yes: bool)
     view = watcher("up")
     with _machines(target, stacks[-1].layer, view) as cluster:
         for before, group in groupby(stacks, lambda stack: stack.layer in WITHOUT_CLUSTER):
-            layers = list(group)
+            part = list(group)
             if not before:
                 cluster()
             runner = None
-            for stack in layers:
+            for stack in part:
                 _supply(target, stack.layer, view)
-                runner = runner or Runner(target, view, "tinh up", layers)
+                runner = runner or Runner(target, view, "tinh up", part)
                 _deploy(runner, stack, view, yes)
     if stacks[-1].layer == "platforms":
         click.echo(published(target))
