@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from infra import labels
+
 NAMESPACE = "tinh-bench"
 GROUP = "bench.tinh.test"
 SAMPLES = f"/apis/{GROUP}/v1/namespaces/{NAMESPACE}/samples"
@@ -12,7 +14,11 @@ SETUP = {
     "apiVersion": "v1",
     "kind": "List",
     "items": [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {labels.POD_SECURITY + "/enforce": "restricted"}},
+        },
         {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
