@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, model_validator
 from infra import paths
 from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
+from infra.model.exposure import Exposure
 from infra.model.site import Site, SiteKind, Text
 
 #: Where the folders of the platforms are.
@@ -98,6 +99,9 @@ class Platform(Model):
     probe: str = Field(
         default="/", pattern=r"^/\S*$", description="path of a page that is the same for everybody"
     )
+    exposure: dict[str, Exposure] = Field(
+        default_factory=dict, description="public name -> how it meets its clients; safe defaults without"
+    )
     image: str = Field(pattern=r"^\S+:\S+$")
     sizing: dict[SiteKind, Sizing]
     links: list[Link] = Field(default_factory=list)
@@ -109,7 +113,13 @@ class Platform(Model):
         missing = [kind.value for kind in SiteKind if kind not in self.sizing]
         if missing:
             raise ValueError(f"sizing lacks {', '.join(missing)}")
+        if unknown := sorted(self.exposure.keys() - set(self.public_names)):
+            raise ValueError(f"exposure of {', '.join(unknown)}, which public_names does not list")
         return self
+
+    def exposed(self, label: str) -> Exposure:
+        """Return how a public name meets its clients."""
+        return self.exposure.get(label, Exposure())
 
 
 def load_platform(name: str, *, root: Path = PLATFORMS) -> Platform:
