@@ -36,13 +36,23 @@ def size(text: str) -> int:
 
 
 class RateLimit(Model):
-    """Requests that one client address may send to one proxy; what comes on top is answered with 429.
+    """Requests that one proxy of the gateway takes; what comes on top is answered with 429.
 
-    A unit behind one address (NAT, a proxy) counts as one client.
+    A unit behind one address (NAT, a proxy) counts as one client. A client with many IPv6 addresses counts as many,
+    which is what the limit of all together is for.
     """
 
-    requests: int = Field(default=100, ge=1, le=1_000_000)
+    requests: int = Field(default=100, ge=1, le=1_000_000, description="from one address")
+    everybody: int = Field(
+        default=2000, ge=1, le=1_000_000, description="from all addresses of a family together"
+    )
     per: Literal["second", "minute", "hour"] = "second"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.requests > self.everybody:
+            raise ValueError(f"one client may send {self.requests}, but all together only {self.everybody}")
+        return self
 
 
 class Timeouts(Model):
@@ -86,14 +96,13 @@ class Clients(Model):
         description="whose certificates: `authorities/<this>.pem` of the site",
     )
     names: tuple[str, ...] = Field(
-        default=(), description="DNS names of the certificates (SAN) that are let in; none: all of the authority"
+        default=(),
+        description="DNS names of the certificates (SAN) that are let in; none: all of the authority",
     )
 
 
 class SignIn(Model):
-    """People sign in at `identity` before they get anything (OpenID Connect, code flow), for backends that have
-    no sign-in of their own.
-    """
+    """People sign in at `identity` before they get anything: for backends that have no sign-in of their own."""
 
     realm: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     client: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$", description="id of the client in the realm")

@@ -121,6 +121,11 @@ class Platform(Model):
         """Return how a public name meets its clients."""
         return self.exposure.get(label, Exposure())
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether a name of it needs the sign-in of the platform `identity`."""
+        return any(exposure.sign_in for exposure in self.exposure.values())
+
 
 def load_platform(name: str, *, root: Path = PLATFORMS) -> Platform:
     """Load the facts of one platform.
@@ -157,4 +162,12 @@ def load_platforms(site: Site, *, root: Path = PLATFORMS) -> list[Platform]:
                     fix="choose another label in public_names",
                 )
             owners[label] = platform.id
-    return [platform for platform in platforms if platform.provider == "province"]
+    here = [platform for platform in platforms if platform.provider == "province"]
+    for platform in here:
+        if platform.signs_in and (platform.id == "identity" or all(other.id != "identity" for other in here)):
+            raise TinhError(
+                f"platform {platform.id} has names that need sign_in at platform identity, which is not there for it",
+                where=str(root / platform.id / "platform.yaml: exposure"),
+                fix="switch identity on in the site file, or remove sign_in",
+            )
+    return here
