@@ -55,7 +55,7 @@ def upload(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
 # --- the firewall -----------------------------------------------------------------------------------
 
 ATTACKS = {
-    "SQL injection in the query": ("/?id=" + quote("1' OR '1'='1' UNION SELECT password FROM users--"), {}),
+    "SQL injection in the query": ("/?id=" + quote("1' OR '1'='1' UNION SELECT password FROM users--"), {}),  # noqa: S608
     "script in the query": ("/?q=" + quote("<script>alert(document.cookie)</script>"), {}),
     "path traversal": ("/download?file=" + quote("../../../../etc/passwd"), {}),
     "command injection": ("/?host=" + quote("127.0.0.1; cat /etc/passwd"), {}),
@@ -249,12 +249,12 @@ def test_old_tls_and_weak_ciphers_are_refused(edge: Edge, family: str) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.set_ciphers("DEFAULT:@SECLEVEL=0")
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-    with pytest.raises(OSError, match="SSL|ssl|reset"):
+    with pytest.raises(OSError, match=r"SSL|ssl|reset"):
         shake(old)
     weak = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     weak.maximum_version = ssl.TLSVersion.TLSv1_2
     weak.set_ciphers("ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
-    with pytest.raises(OSError, match="SSL|ssl|reset"):
+    with pytest.raises(OSError, match=r"SSL|ssl|reset"):
         shake(weak)
     strong = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     strong.maximum_version = ssl.TLSVersion.TLSv1_2
