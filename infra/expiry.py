@@ -81,7 +81,9 @@ def _judge(certificate: Mapping[str, Any], alarm: timedelta, now: datetime) -> E
     if "notAfter" not in status:
         return Expiry(names, None, None, True, says)
     ends = datetime.fromisoformat(status["notAfter"])
-    renewal = length(spec["renewBefore"]) if "renewBefore" in spec else length(spec.get("duration", "2160h")) / 3
+    renewal = (
+        length(spec["renewBefore"]) if "renewBefore" in spec else length(spec.get("duration", "2160h")) / 3
+    )
     left = ends - now
     return Expiry(names, ends, left, left < min(alarm, renewal / 2), says)
 

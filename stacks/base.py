@@ -81,8 +81,9 @@ PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
 
 def patches(site: Site) -> dict[str, dict[str, Callable[[Object], Object]]]:
     """Return the changes of the bundles at a site."""
-    acme = {"Deployment/cert-manager": _answers_acme}
-    return PATCHES | ({"cert-manager": acme} if _asks_acme(site) else {})
+    if not _asks_acme(site):
+        return PATCHES
+    return {**PATCHES, "cert-manager": {"Deployment/cert-manager": _answers_acme}}
 
 
 def _asks_acme(site: Site) -> bool:

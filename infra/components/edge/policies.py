@@ -47,27 +47,24 @@ def client_traffic(exposure: Exposure, authority: str = "") -> Object:
     }
     if exposure.body is not None:
         http["requestReceivedTimeout"] = times.request
-    spec: Object = {
-        "tls": {"minVersion": "1.2", "ciphers": CIPHERS},
-        # Also on answers that the gateway gives by itself.
-        "headers": {
-            "lateResponseHeaders": {
-                "set": [{"name": "Strict-Transport-Security", "value": exposure.hsts.value}],
-                "addIfAbsent": [{"name": name, "value": value} for name, value in exposure.headers.items()],
-            }
-        },
+    late: Object = {"set": [{"name": "Strict-Transport-Security", "value": exposure.hsts.value}]}
+    if exposure.headers:
+        late["addIfAbsent"] = [{"name": name, "value": value} for name, value in exposure.headers.items()]
+    tls: Object = {"minVersion": "1.2", "ciphers": CIPHERS}
+    headers: Object = {
+        "lateResponseHeaders": late,  # also on answers that the gateway gives by itself
+        # They differ from one answer to the next, and tell how much is still allowed.
+        "disableRateLimitHeaders": True,
+    }
+    if exposure.clients:
+        tls["clientValidation"] = _clients(exposure.clients, authority)
+        # The backend is told who it is; what a client claims itself is dropped.
+        headers["xForwardedClientCert"] = {"mode": "SanitizeSet", "certDetailsToAdd": ["Subject", "DNS"]}
+    return {
+        "tls": tls,
+        "headers": headers,
         "timeout": {"tcp": {"tlsHandshakeTimeout": times.headers}, "http": http},
     }
-    if not exposure.headers:
-        del spec["headers"]["lateResponseHeaders"]["addIfAbsent"]
-    if exposure.clients:
-        spec["tls"]["clientValidation"] = _clients(exposure.clients, authority)
-        # The backend is told who it is; what a client claims itself is dropped.
-        spec["headers"]["xForwardedClientCert"] = {
-            "mode": "SanitizeSet",
-            "certDetailsToAdd": ["Subject", "DNS"],
-        }
-    return spec
 
 
 def _clients(clients: Clients, authority: str) -> Object:
