@@ -1,4 +1,4 @@
-"""`tinh status`: what is deployed on a site, who holds locks, what is published."""
+"""`tinh status`: what is deployed on a site, who holds locks, what is published, when certificates end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 @click.command()
 @site_option
 @json_option
-def command(site: str, as_json: bool) -> None:
-    """Show layers, locks and published names of a site."""
+def command(site: str, as_json: bool) -> int:
+    """Show layers, locks, published names and their certificates; exit 3 when one ends too soon."""
     from cli.runner import select
+    from infra.errors import Exit
 
     target, stacks = select(site)
     report = collect(target, [stack.name for stack in stacks])
     click.echo(json.dumps(report, indent=2) if as_json else text(report))
+    return Exit.CHANGES if any(one["red"] for one in report["certificates"]) else Exit.OK
 
 
 def collect(site: Site, layers: list[str]) -> dict[str, Any]:
@@ -41,17 +43,38 @@ def collect(site: Site, layers: list[str]) -> dict[str, Any]:
     names = [*layers, *(name for name in backend.stacks(state) if name not in layers)]
     platforms = backend.read_stack(state, f"platforms.{site.name}")
     output = platforms.outputs.get(contract.OUTPUT) if platforms else None
+    cluster = _cluster(site)
     return {
         "site": site.name,
         "kind": site.kind.value,
         "instance": paths.instance(),
         "state": str(state.root),
-        "cluster": _cluster(site),
+        "cluster": cluster,
         "stacks": [_stack(state, name) for name in names],
         "published": contract.read(contract.PlatformsContract, output, f"platforms.{site.name}").urls
         if output
         else {},
+        "certificates": _certificates(site) if output and cluster["reachable"] else [],
     }
+
+
+def _certificates(site: Site) -> list[dict[str, Any]]:
+    """Return when each certificate ends; what cannot be asked is red."""
+    from datetime import UTC, datetime
+
+    from infra import expiry
+    from infra.errors import ToolError
+    from infra.model.certificates import length
+    from infra.model.site import SiteKind
+
+    if site.kind is SiteKind.SIM:  # nothing issues certificates there
+        return []
+    try:
+        found = expiry.certificates(site)
+    except ToolError as error:
+        return [{"names": [], "ends": None, "red": True, "says": error.what, "text": f"RED {error.what}"}]
+    judged = expiry.judge(found, length(site.certificates.alarm), datetime.now(UTC))
+    return [one.data() | {"text": str(one)} for one in judged]
 
 
 def _cluster(site: Site) -> dict[str, Any]:
@@ -105,6 +128,7 @@ def text(report: dict[str, Any]) -> str:
             if not (lock["alive"] and stack["lock"]):
                 lines.append(f"  Pulumi's lock: {lock['owner']}{fix}")
     lines += [f"{platform:12} {url}" for platform, url in report["published"].items()]
+    lines += [certificate["text"] for certificate in report["certificates"]]
     return "\n".join(lines)
 
 

@@ -71,18 +71,22 @@ def context(info: StackInfo, site: Site, cluster: str) -> Context:
     return Context(info=info, site=site, cluster=cluster, manifest=manifest, secret=secret)
 
 
-def authority(site: Site) -> tuple[str, str]:
-    """Return certificate and key of the site's CA as PEM.
+def authority(site: Site, name: str) -> tuple[str, str]:
+    """Return certificate (with the chain above it) and key of an authority of the site as PEM.
+
+    Args:
+        site: the site.
+        name: of its files; `ca` is the site's own.
 
     Raises:
-        TinhError: when the site has none.
+        TinhError: when the site has none of that name.
     """
     pki = paths.state(site.name).pki
     try:
-        return (pki / "ca.crt").read_text("utf-8"), (pki / "ca.key").read_text("utf-8")
+        return (pki / f"{name}.crt").read_text("utf-8"), (pki / f"{name}.key").read_text("utf-8")
     except FileNotFoundError as error:
         raise TinhError(
-            f"site {site.name} has no certificate authority",
+            f"site {site.name} has no certificate authority {name!r}",
             where=str(error.filename),
-            fix="make the site first (`tinh lab up`, `tinh sim up`), or put its CA's ca.crt, ca.key there",
+            fix=f"make the site first (`tinh lab up`, `tinh sim up`), or put {name}.crt and {name}.key there",
         ) from None

@@ -12,21 +12,55 @@ import pulumi
 
 from infra import contract
 from infra.components.edge.dns import Dns, DnsArgs
+from infra.components.edge.firewall import Firewall, FirewallArgs
+from infra.components.edge.sign_in import PLATFORM as IDENTITY
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, PlatformsContract
 from infra.errors import TinhError
+from infra.model.certificates import authority_bundle
+from infra.model.exposure import Waf
 from infra.model.platform import PLATFORMS, Platform, load_platforms
 from infra.model.site import Site, SiteKind
 from infra.render.zone import render_zone
 from stacks.context import Context
 
 DNS_IMAGE = "registry.k8s.io/coredns/coredns:v1.14.2"
+WAF_IMAGE = "tinh.internal/waf:4.25.0"
 
 
 def zone_file(site: Site, platforms: list[Platform]) -> str:
     """Return the site's zone: every public name at the gateway's address."""
     names = {label: site.front_door.gateway for platform in platforms for label in platform.public_names}
     return render_zone(site.zone, site.front_door.dns, names)
+
+
+def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Waf]]:
+    """Return every name that the web application firewall looks at: full name -> platform, settings."""
+    return {
+        site.public_name(label): (platform.id, waf)
+        for platform in platforms
+        for label in platform.public_names
+        if (waf := platform.exposed(label).waf).mode != "off"
+    }
+
+
+def _firewall(site: Site, names: dict[str, tuple[str, Waf]]) -> FirewallArgs:
+    return FirewallArgs(
+        names={host: waf for host, (_, waf) in names.items()},
+        users=sorted({platform for platform, _ in names.values()}),
+        image=WAF_IMAGE,
+        replicas=1 if site.kind is SiteKind.LAB else 2,
+    )
+
+
+def authorities(site: Site, platform: Platform) -> dict[str, str]:
+    """Return the authorities of clients that a platform names, with their certificates.
+
+    Raises:
+        TinhError: the site does not know one of them.
+    """
+    clients = [found for label in platform.public_names if (found := platform.exposed(label).clients)]
+    return {found.authority: authority_bundle(site.name, found.authority) for found in clients}
 
 
 def component(platform: Platform) -> PlatformComponent:
@@ -67,10 +101,22 @@ def deploy(context: Context) -> None:
     platforms = load_platforms(site)
     components = {platform.id: component(platform) for platform in platforms}
     zone = zone_file(site, platforms)
+    trusted = {platform.id: authorities(site, platform) for platform in platforms}
     base = _base(context)
     top = pulumi.ResourceOptions(provider=context.provider())
+    names = firewalled(site, platforms)
+    firewalls = [Firewall("waf", _firewall(site, names), top)] if names else []
     for platform in platforms:
-        args = PlatformArgs(site=site, facts=platform, base=base, secret=context.secret)
+        args = PlatformArgs(
+            site=site,
+            facts=platform,
+            base=base,
+            secret=context.secret,
+            authorities=trusted[platform.id],
+            identity=next((other.public_names[0] for other in platforms if other.id == IDENTITY), ""),
+            sign_ins=tuple(other.id for other in platforms if other.signs_in),
+            before_names=tuple(firewalls),
+        )
         components[platform.id](platform.id, args, top)
     Dns(
         "dns",

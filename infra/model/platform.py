@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, model_validator
 from infra import paths
 from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
+from infra.model.exposure import Exposure
 from infra.model.site import Site, SiteKind, Text
 
 #: Where the folders of the platforms are.
@@ -98,6 +99,9 @@ class Platform(Model):
     probe: str = Field(
         default="/", pattern=r"^/\S*$", description="path of a page that is the same for everybody"
     )
+    exposure: dict[str, Exposure] = Field(
+        default_factory=dict, description="public name -> how it meets its clients; safe defaults without"
+    )
     image: str = Field(pattern=r"^\S+:\S+$")
     sizing: dict[SiteKind, Sizing]
     links: list[Link] = Field(default_factory=list)
@@ -109,7 +113,18 @@ class Platform(Model):
         missing = [kind.value for kind in SiteKind if kind not in self.sizing]
         if missing:
             raise ValueError(f"sizing lacks {', '.join(missing)}")
+        if unknown := sorted(self.exposure.keys() - set(self.public_names)):
+            raise ValueError(f"exposure of {', '.join(unknown)}, which public_names does not list")
         return self
+
+    def exposed(self, label: str) -> Exposure:
+        """Return how a public name meets its clients."""
+        return self.exposure.get(label, Exposure())
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether a name of it needs the sign-in of the platform `identity`."""
+        return any(exposure.sign_in for exposure in self.exposure.values())
 
 
 def load_platform(name: str, *, root: Path = PLATFORMS) -> Platform:
@@ -147,4 +162,12 @@ def load_platforms(site: Site, *, root: Path = PLATFORMS) -> list[Platform]:
                     fix="choose another label in public_names",
                 )
             owners[label] = platform.id
-    return [platform for platform in platforms if platform.provider == "province"]
+    here = [platform for platform in platforms if platform.provider == "province"]
+    for platform in here:
+        if platform.signs_in and (platform.id == "identity" or all(other.id != "identity" for other in here)):
+            raise TinhError(
+                f"platform {platform.id} has names that need sign_in at platform identity, which is not there for it",
+                where=str(root / platform.id / "platform.yaml: exposure"),
+                fix="switch identity on in the site file, or remove sign_in",
+            )
+    return here

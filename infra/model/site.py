@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from infra import paths
 from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
+from infra.model.certificates import Certificates
 from infra.model.net import DualAddress, DualPrefix
 
 
@@ -129,6 +130,9 @@ class Site(Model):
     machines: list[MachineGroup]
     cluster: Cluster
     front_door: FrontDoor
+    certificates: Certificates = Field(
+        default=Certificates(), description="of the published names: who signs, how long they live"
+    )
     platforms: list[str] = Field(description="ids of the shared platforms that are switched on")
     management: tuple[DualPrefix, ...] = Field(
         default=(),

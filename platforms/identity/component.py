@@ -13,7 +13,8 @@ import pulumi
 
 from infra import labels, naming
 from infra.components.data.postgresql import PostgreSQL, PostgreSQLArgs
-from infra.components.edge.public_name import PublicName, PublicNameArgs
+from infra.components.edge.policies import grant
+from infra.components.edge.public_name import publish
 from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import between, dns, from_gateway, postgresql, to_postgresql
 from infra.components.workload.namespace import Namespace, NamespaceArgs
@@ -223,23 +224,11 @@ class Identity(Component):
             )
         ):
             made.append(Manifest(f"{name}-{obj['kind']}", obj, self.child(*made), timeout="15m"))
-        for label in args.facts.public_names:
-            PublicName(
-                label,
-                PublicNameArgs(
-                    host=args.site.public_name(label),
-                    namespace=name,
-                    part_of=name,
-                    service=_APP,
-                    port=80,
-                    issuer=args.base.apply(lambda base: base.issuer),
-                    gateway=args.base.apply(lambda base: base.gateway),
-                    gateway_namespace=args.base.apply(lambda base: base.gateway_namespace),
-                    simulated=args.simulated,
-                ),
-                # The certificate takes seconds, the server a minute: side by side.
-                inside,
-            )
+        # The certificate takes seconds, the server a minute: side by side.
+        publish(args, _APP, 80, inside)
+        if args.sign_ins:
+            users = grant("sign-in", name, _APP, "SecurityPolicy", args.sign_ins)
+            Manifest(f"{name}-sign-in", users, inside)
         self.register_outputs({"url": f"https://{args.host}"})
 
 

@@ -92,9 +92,8 @@ def test_a_name_has_a_certificate_of_its_own_and_its_listener_uses_it(published:
 def test_a_name_is_only_served_over_https_and_says_so_for_a_year(published: list[Object]) -> None:
     route = of(published, "HTTPRoute")["spec"]
     assert [(ref["kind"], ref["sectionName"]) for ref in route["parentRefs"]] == [("ListenerSet", "https")]
-    (rule,) = route["rules"]
-    header = rule["filters"][0]["responseHeaderModifier"]["set"]
-    assert header == [{"name": "Strict-Transport-Security", "value": "max-age=31536000"}]
+    headers = of(published, "ClientTrafficPolicy")["spec"]["headers"]["lateResponseHeaders"]
+    assert headers["set"] == [{"name": "Strict-Transport-Security", "value": "max-age=31536000"}]
 
 
 @pytest.fixture

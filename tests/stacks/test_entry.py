@@ -164,4 +164,4 @@ def test_a_secret_is_made_once_and_only_its_owner_reads_it(lab: Site, state: Pat
 
 def test_a_site_without_an_authority_is_told_what_to_do(lab: Site) -> None:
     with pytest.raises(TinhError, match="no certificate authority"):
-        authority(lab)
+        authority(lab, "ca")

@@ -185,5 +185,5 @@ def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(decla
         for item in declare(stack).objects()
         for image in images(item.inputs)
     }
-    assert len(used) == 4
+    assert len(used) == 5
     assert used <= known

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pulumi
@@ -22,12 +22,20 @@ class PlatformArgs:
         facts: the platform's facts.
         base: contract of the `base` layer.
         secret: returns the site's secret of a name, made once; a secret Output.
+        authorities: authority of clients that the facts name -> its certificates (PEM).
+        identity: public name of the platform where people sign in; empty: there is none.
+        sign_ins: ids of the platforms whose names need its sign-in.
+        before_names: what must be there before a name is published: the firewall that looks at its requests.
     """
 
     site: Site
     facts: Platform
     base: pulumi.Output[BaseContract]
     secret: Callable[[str], pulumi.Output[str]]
+    authorities: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
+    sign_ins: tuple[str, ...] = ()
+    before_names: tuple[pulumi.Resource, ...] = ()
 
     @property
     def sizing(self) -> Sizing:

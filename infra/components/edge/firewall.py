@@ -1,0 +1,130 @@
+"""The web application firewall of all published names: Coraza with the OWASP Core Rule Set (docs/edge.md).
+
+The gateway's proxies ask it about every request (Envoy's external processing). What differs between names is written
+in the rules' own language (ModSecurity's SecLang), in one file, of which this module is the only author.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from infra import labels
+from infra.components.edge.policies import grant
+from infra.components.manifest import Component, Manifest, Object
+from infra.components.workload.allow import from_gateway
+from infra.components.workload.namespace import Namespace, NamespaceArgs
+from infra.components.workload.pod import pod
+from infra.model.exposure import Waf
+
+NAMESPACE = "waf"
+_APP, _PORT = "waf", 9000
+#: How policies refer to it.
+SERVICE: Object = {"group": "", "kind": "Service", "name": _APP, "namespace": NAMESPACE, "port": _PORT}
+#: Rules of ours have numbers from here on; below 100 000 is for users (https://coreruleset.org/docs/).
+_FIRST = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirewallArgs:
+    """The firewall.
+
+    Args:
+        names: full DNS name -> its settings; names that are not looked at may be among them.
+        users: namespaces that publish these names.
+        image: the server's image.
+        replicas: number of servers.
+    """
+
+    names: Mapping[str, Waf]
+    users: Sequence[str]
+    image: str
+    replicas: int
+
+
+def rules(names: Mapping[str, Waf]) -> str:
+    """Return the rules of a site: one for each name, before those of the rule set."""
+    return "".join(
+        f'SecRule SERVER_NAME "@streq {host}" "{",".join(_actions(_FIRST + number, waf))}"\n'
+        for number, (host, waf) in enumerate(sorted(names.items()))
+        if waf.mode != "off"
+    )
+
+
+def _actions(number: int, waf: Waf) -> list[str]:
+    return [
+        f"id:{number},phase:1,pass,nolog,t:none",
+        f"setvar:tx.blocking_paranoia_level={waf.paranoia}",
+        f"setvar:tx.detection_paranoia_level={waf.paranoia}",
+        f"setvar:'tx.allowed_methods={' '.join(waf.methods)}'",
+        *(["ctl:ruleEngine=DetectionOnly"] if waf.mode == "detect" else []),
+        *(f"ctl:ruleRemoveById={exception.rule}" for exception in waf.exceptions),
+    ]
+
+
+def firewall(args: FirewallArgs) -> list[Object]:
+    """Return ConfigMap, Deployment, Service and the leave to use it, in the order in which they depend."""
+    text = rules(args.names)
+
+    def obj(api: str, kind: str, content: Object) -> Object:
+        metadata: Object = {"name": _APP, "namespace": NAMESPACE, "labels": labels.labels(_APP, NAMESPACE)}
+        return {"apiVersion": api, "kind": kind, "metadata": metadata, **content}
+
+    container = {
+        "name": _APP,
+        "image": args.image,
+        "args": ["-rules", "/etc/waf/site.conf"],
+        "env": [{"name": "GOMEMLIMIT", "value": "400MiB"}],
+        "ports": [{"name": "grpc", "containerPort": _PORT}],
+        "readinessProbe": {"grpc": {"port": _PORT}, "periodSeconds": 3},
+        "livenessProbe": {"grpc": {"port": _PORT}, "periodSeconds": 10, "failureThreshold": 6},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "volumeMounts": [{"name": "rules", "mountPath": "/etc/waf", "readOnly": True}],
+    }
+    deployment = {
+        "replicas": args.replicas,
+        "selector": {"matchLabels": labels.selector(_APP)},
+        # Requests are refused while none is ready: the new one first.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            # New rules start new servers: the change is complete when `pulumi up` returns.
+            "metadata": {
+                "labels": labels.labels(_APP, NAMESPACE),
+                "annotations": {"tinh/config": hashlib.sha256(text.encode()).hexdigest()},
+            },
+            "spec": pod(_APP, 65532, [container], [{"name": "rules", "configMap": {"name": _APP}}]),
+        },
+    }
+    service = {
+        "ipFamilyPolicy": "RequireDualStack",
+        "ipFamilies": ["IPv6", "IPv4"],
+        "selector": labels.selector(_APP),
+        "ports": [{"name": "grpc", "port": _PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}],
+    }
+    return [
+        obj("v1", "ConfigMap", {"data": {"site.conf": text}}),
+        obj("apps/v1", "Deployment", {"spec": deployment}),
+        obj("v1", "Service", {"spec": service}),
+        grant(_APP, NAMESPACE, _APP, "EnvoyExtensionPolicy", args.users),
+    ]
+
+
+class Firewall(Component):
+    """The firewall in a namespace of its own, which only the gateway reaches and which reaches nothing."""
+
+    def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("tinh:edge:Firewall", name, opts)
+        space = Namespace(
+            f"{name}-namespace",
+            NamespaceArgs(
+                name=NAMESPACE, part_of=NAMESPACE, allow=(from_gateway(labels.selector(_APP), [_PORT]),)
+            ),
+            self.child(),
+        )
+        made: list[pulumi.Resource] = [space]
+        for obj in firewall(args):
+            made.append(Manifest(f"{name}-{obj['kind']}", obj, self.child(*made)))
+        self.register_outputs({})
