@@ -13,7 +13,7 @@ import pulumi
 from infra import contract
 from infra.components.edge.dns import Dns, DnsArgs
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
-from infra.contract import BaseContract, PlatformsContract
+from infra.contract import BaseContract, DataContract, PlatformsContract
 from infra.errors import TinhError
 from infra.model.platform import PLATFORMS, Platform, load_platforms
 from infra.model.site import Site, SiteKind
@@ -45,21 +45,6 @@ def component(platform: Platform) -> PlatformComponent:
     return importlib.import_module(f"platforms.{platform.id}.component").COMPONENT
 
 
-def _base(context: Context) -> pulumi.Output[BaseContract]:
-    """Return the contract of the site's base layer."""
-    stack = context.info.sibling("base")
-    reference = pulumi.StackReference(f"organization/{pulumi.get_project()}/{stack}")
-
-    def read(output: object) -> BaseContract:
-        try:
-            found = contract.read(BaseContract, output, stack)
-        except TinhError as error:
-            raise pulumi.RunError(str(error)) from None
-        return found
-
-    return reference.get_output(contract.OUTPUT).apply(read)
-
-
 def deploy(context: Context) -> None:
     """Declare the layer and export its contract."""
     site = context.site
@@ -67,10 +52,11 @@ def deploy(context: Context) -> None:
     platforms = load_platforms(site)
     components = {platform.id: component(platform) for platform in platforms}
     zone = zone_file(site, platforms)
-    base = _base(context)
+    base = context.below("base", BaseContract)
+    data = context.below("data", DataContract)
     top = pulumi.ResourceOptions(provider=context.provider())
     for platform in platforms:
-        args = PlatformArgs(site=site, facts=platform, base=base, secret=context.secret)
+        args = PlatformArgs(site=site, facts=platform, base=base, data=data, secret=context.secret)
         components[platform.id](platform.id, args, top)
     Dns(
         "dns",

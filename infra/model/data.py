@@ -8,14 +8,17 @@ bodies classify by importance and by sharing); Law 91/2025/QH15 (personal data, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from infra import paths
+from infra import naming, paths
 from infra.model.base import Model, Text, read_yaml, validate
-from infra.model.net import DualAddress
+from infra.model.net import DualAddress, DualPrefix
+from infra.model.site import Site, rebase
 
 Quantity = Field(pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")
 #: Six fields, seconds first: how CloudNativePG writes times (robfig/cron).
@@ -39,7 +42,7 @@ class Sharing(StrEnum):
 
 
 class PersonalData(StrEnum):
-    """Whether people can be told apart in it; the counts decide the security level (Decree 331/2026, article 13.2.c)."""
+    """Whether people can be told apart in it; how many decides the level (Decree 331/2026, article 13.2.c)."""
 
     NONE = "none"
     BASIC = "basic"
@@ -161,11 +164,56 @@ class SiteData(Model):
         return self
 
 
-def load_data(site: str) -> SiteData:
-    """Load the data services of a site.
+def load_data(site: Site) -> SiteData:
+    """Load the data services of a site; a lab's addresses are moved to the pool that it has.
 
     Raises:
         TinhError: there is no such file, or it is malformed (file, path and value are named).
     """
-    file = paths.SITES / site / "data.yaml"
-    return validate(SiteData, read_yaml(file), file)
+    folder = paths.SITES / site.name
+    file = folder / "data.yaml"
+    written = DualPrefix.model_validate(read_yaml(folder / "site.yaml")["pool"])
+    return validate(SiteData, rebase(read_yaml(file), written, site.pool), file)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A store and whose it is.
+
+    Args:
+        application: platform or application; also its namespace.
+        store: the store.
+    """
+
+    application: str
+    store: DataStore
+
+    @property
+    def name(self) -> str:
+        """The store's name in the whole site: of a bucket, a cache's Service, a database cluster, an account."""
+        return naming.name(self.application, self.store.name)
+
+    @property
+    def bucket(self) -> str:
+        """Where it lies in the object storage: a bucket is there itself, a database has its archive there."""
+        return naming.name(self.name, "archive") if self.store.engine == "postgresql" else self.name
+
+    @property
+    def secret(self) -> str:
+        """Name of the site's secret that opens it."""
+        return f"data-{self.bucket}"
+
+
+def holdings(applications: Iterable[tuple[str, Sequence[DataStore]]], *engines: str) -> tuple[Holding, ...]:
+    """Return the stores of some engines.
+
+    Args:
+        applications: platforms and applications with their stores.
+        engines: which ones.
+    """
+    return tuple(
+        Holding(application, store)
+        for application, stores in applications
+        for store in stores
+        if store.engine in engines
+    )

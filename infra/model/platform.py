@@ -47,6 +47,7 @@ class Sizing(Model):
     replicas: int = Field(ge=1, le=16)
     memory: str = Quantity
     instances: int = Field(ge=1, le=5, description="PostgreSQL instances")
+    poolers: int = Field(default=0, ge=0, le=8, description="connection poolers before the database")
     storage: str = Quantity
     database_memory: str = Quantity
 

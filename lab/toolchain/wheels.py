@@ -29,7 +29,12 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
     process.run(
         [
             *(sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-            *("--no-compile", "--progress-bar=off", "--implementation=cp", f"--python-version={recipe.python}"),
+            *(
+                "--no-compile",
+                "--progress-bar=off",
+                "--implementation=cp",
+                f"--python-version={recipe.python}",
+            ),
             *("--no-warn-script-location", "--no-cache-dir", f"--target={site}"),
             f"--requirement={HERE / recipe.lock}",
         ],
@@ -37,7 +42,9 @@ def build(tool: Tool, needs: Mapping[str, Path], out: Path, log: TextIO) -> None
     )
     scripts = sorted((site / "bin").glob("*"))
     if not scripts:
-        raise ToolError("the lock file has no package with a command", where=recipe.lock, fix="correct `lock`")
+        raise ToolError(
+            "the lock file has no package with a command", where=recipe.lock, fix="correct `lock`"
+        )
     for script in scripts:
         _adopt(script, recipe.interpreter)
 
