@@ -43,7 +43,12 @@ def held(engine: str, **changes: object) -> Holding:
 
 
 def bucket(**changes: Any) -> BucketArgs:
-    given = {"name": "portal-files", "secret": pulumi.Output.from_input("k"), "lock_days": 0, "removable": True}
+    given = {
+        "name": "portal-files",
+        "secret": pulumi.Output.from_input("k"),
+        "lock_days": 0,
+        "removable": True,
+    }
     return BucketArgs(**given | {"tags": {}} | changes)
 
 

@@ -49,7 +49,10 @@ def test_the_facts_of_identity_are_valid() -> None:
         (lambda facts: facts["data"][0].update(engine="bucket"), "an image belongs to engine postgresql"),
         (lambda facts: facts["data"][0].pop("image"), "an image belongs to engine postgresql"),
         (lambda facts: facts["data"][0].update(lock_days=3), "lock_days belongs to engine bucket"),
-        (lambda facts: facts["data"][0].update(data_class="core", sharing="open"), "core data cannot be open"),
+        (
+            lambda facts: facts["data"][0].update(data_class="core", sharing="open"),
+            "core data cannot be open",
+        ),
         (lambda facts: facts["data"].append(facts["data"][0]), "two data stores have the same name"),
         (lambda facts: facts["links"][0].update(url="no url"), "links.0.url"),
     ],
