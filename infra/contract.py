@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from infra.errors import TinhError
 from infra.model.base import Model
+from infra.model.data import DataClass, Handling
 
 #: Name of the stack output.
 OUTPUT = "contract"
@@ -27,6 +28,20 @@ class BaseContract(Model):
     """ClusterIssuer that signs the published names."""
     gateway: str
     gateway_namespace: str
+
+
+class DataContract(Model):
+    """The `data` layer: where its services are, and what the site does for each class of data."""
+
+    authority: str
+    """Certificate (PEM) that signs what the services serve."""
+    objects: str
+    """URL of the object storage (S3)."""
+    streams: str
+    """URL of the message bus (NATS)."""
+    mail: str
+    """Host of the mail relay, port 587; empty: the site has none."""
+    classes: dict[DataClass, Handling]
 
 
 class PlatformsContract(Model):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes import Provider
 
-from infra import paths
+from infra import contract, paths
 from infra.components.bundle import load
 from infra.components.manifest import Object
 from infra.errors import TinhError
+from infra.model.base import M
 from infra.model.site import Site, SiteKind
 from infra.stackinfo import StackInfo
 from stacks.site_secrets import site_secret
@@ -39,6 +40,24 @@ class Context:
     def simulated(self) -> bool:
         """No operator and no container runs on this site."""
         return self.site.kind is SiteKind.SIM
+
+    def below(self, layer: str, model: type[M]) -> pulumi.Output[M]:
+        """Return the contract of a layer below.
+
+        Args:
+            layer: its name.
+            model: the contract that is expected.
+        """
+        stack = self.info.sibling(layer)
+        reference = pulumi.StackReference(f"organization/{pulumi.get_project()}/{stack}")
+
+        def read(output: object) -> M:
+            try:
+                return contract.read(model, output, stack)
+            except TinhError as error:
+                raise pulumi.RunError(str(error)) from None
+
+        return reference.get_output(contract.OUTPUT).apply(read)
 
     def provider(self) -> Provider:
         """Declare the stack's one Kubernetes provider.

@@ -15,7 +15,7 @@ from infra.components.edge.dns import Dns, DnsArgs
 from infra.components.edge.firewall import Firewall, FirewallArgs
 from infra.components.edge.sign_in import PLATFORM as IDENTITY
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
-from infra.contract import BaseContract, PlatformsContract
+from infra.contract import BaseContract, DataContract, PlatformsContract
 from infra.errors import TinhError
 from infra.model.certificates import authority_bundle
 from infra.model.exposure import Waf
@@ -25,7 +25,7 @@ from infra.render.zone import render_zone
 from stacks.context import Context
 
 DNS_IMAGE = "registry.k8s.io/coredns/coredns:v1.14.2"
-WAF_IMAGE = "tinh.internal/waf:4.25.0"
+WAF_IMAGE = "images.tinh.internal/waf:4.25.0"
 
 
 def zone_file(site: Site, platforms: list[Platform]) -> str:
@@ -79,21 +79,6 @@ def component(platform: Platform) -> PlatformComponent:
     return importlib.import_module(f"platforms.{platform.id}.component").COMPONENT
 
 
-def _base(context: Context) -> pulumi.Output[BaseContract]:
-    """Return the contract of the site's base layer."""
-    stack = context.info.sibling("base")
-    reference = pulumi.StackReference(f"organization/{pulumi.get_project()}/{stack}")
-
-    def read(output: object) -> BaseContract:
-        try:
-            found = contract.read(BaseContract, output, stack)
-        except TinhError as error:
-            raise pulumi.RunError(str(error)) from None
-        return found
-
-    return reference.get_output(contract.OUTPUT).apply(read)
-
-
 def deploy(context: Context) -> None:
     """Declare the layer and export its contract."""
     site = context.site
@@ -102,7 +87,8 @@ def deploy(context: Context) -> None:
     components = {platform.id: component(platform) for platform in platforms}
     zone = zone_file(site, platforms)
     trusted = {platform.id: authorities(site, platform) for platform in platforms}
-    base = _base(context)
+    base = context.below("base", BaseContract)
+    data = context.below("data", DataContract)
     top = pulumi.ResourceOptions(provider=context.provider())
     names = firewalled(site, platforms)
     firewalls = [Firewall("waf", _firewall(site, names), top)] if names else []
@@ -111,6 +97,7 @@ def deploy(context: Context) -> None:
             site=site,
             facts=platform,
             base=base,
+            data=data,
             secret=context.secret,
             authorities=trusted[platform.id],
             identity=next((other.public_names[0] for other in platforms if other.id == IDENTITY), ""),

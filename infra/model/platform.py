@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
 from infra import paths
 from infra.errors import TinhError
-from infra.model.base import Model, read_yaml, validate
+from infra.model.base import Model, Text, read_yaml, validate
+from infra.model.data import DataStore, Owner, Quantity, Recovery
 from infra.model.exposure import Exposure
-from infra.model.site import Site, SiteKind, Text
+from infra.model.site import Site, SiteKind
 
 #: Where the folders of the platforms are.
 PLATFORMS = paths.REPO / "platforms"
 
 Zone = Literal["internal", "border", "dmz", "internal_servers", "wireless", "database_servers", "management"]
 """The seven zones of Circular 12/2022/TT-BTTTT, annex III, II.1.a."""
-
-Quantity = Field(pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")
 
 
 class Seen(StrEnum):
@@ -43,35 +42,13 @@ class Basis(Model):
     in_force: bool = Field(description="false: kept as a trace of the project's wording")
 
 
-class Owner(Model):
-    """The agency that owns the platform."""
-
-    code: str = Field(pattern=r"^[a-z0-9]{1,16}$")
-    name: Text
-
-
-class DataStore(Model):
-    """Data of the platform that must survive."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
-    engine: Literal["postgresql"]
-    image: str = Field(pattern=r"^\S+:\S+$")
-    holds: Text
-
-
-class Recovery(Model):
-    """Recovery targets, in minutes."""
-
-    point: int = Field(ge=0, description="data of at most this much time may be lost")
-    time: int = Field(gt=0, description="the platform works again after at most this much time")
-
-
 class Sizing(Model):
     """How large the platform is on one kind of site."""
 
     replicas: int = Field(ge=1, le=16)
     memory: str = Quantity
     instances: int = Field(ge=1, le=5, description="PostgreSQL instances")
+    poolers: int = Field(default=0, ge=0, le=8, description="connection poolers before the database")
     storage: str = Quantity
     database_memory: str = Quantity
 
@@ -95,6 +72,7 @@ class Platform(Model):
     zone: Zone
     data: list[DataStore]
     recovery: Recovery
+    sends_mail: bool = Field(default=False, description="it may send mail through the site's relay")
     public_names: list[str] = Field(min_length=1, description="labels below the site's zone")
     probe: str = Field(
         default="/", pattern=r"^/\S*$", description="path of a page that is the same for everybody"
@@ -106,10 +84,22 @@ class Platform(Model):
     sizing: dict[SiteKind, Sizing]
     links: list[Link] = Field(default_factory=list)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stores_inherit(cls, data: Any) -> Any:  # noqa: ANN401 - raw facts, checked afterwards
+        """Give every store the platform's owner and recovery targets where it says nothing else."""
+        if not isinstance(data, dict) or not isinstance(data.get("data"), list):
+            return data
+        shared = {key: data[key] for key in ("owner", "recovery") if key in data}
+        return data | {"data": [shared | item if isinstance(item, dict) else item for item in data["data"]]}
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if not any(basis.in_force for basis in self.basis):
             raise ValueError("no text of the basis is in force")
+        names = [store.name for store in self.data]
+        if len(names) != len(set(names)):
+            raise ValueError("two data stores have the same name")
         missing = [kind.value for kind in SiteKind if kind not in self.sizing]
         if missing:
             raise ValueError(f"sizing lacks {', '.join(missing)}")

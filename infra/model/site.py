@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from infra import paths
 from infra.errors import TinhError
-from infra.model.base import Model, read_yaml, validate
+from infra.model.base import Model, Text, read_yaml, validate
 from infra.model.certificates import Certificates
 from infra.model.net import DualAddress, DualPrefix
 
@@ -39,13 +39,6 @@ class Role(StrEnum):
     BACKUP = "backup"
     INTERNET = "internet"  # simulator of the public Internet: clients outside the province
     OUTSIDE = "outside"  # simulator of the units: hosts in their LANs
-
-
-class Text(Model):
-    """A text in Vietnamese and English."""
-
-    vi: str
-    en: str
 
 
 class Segment(Model):

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from infra.errors import TinhError
 from infra.model.base import read_yaml, validate
 from lab.toolchain.builders import BUILDERS, DOWNLOAD, PULL
-from lab.toolchain.model import GoBuild, ImageBuild, LocalBuild, ManifestBuild, Tool
+from lab.toolchain.model import GoBuild, ImageBuild, LocalBuild, ManifestBuild, Tool, WheelsBuild
 
 HERE = Path(__file__).resolve().parent
 #: Where artifacts come from: the official releases, or builds from package registries.
@@ -111,6 +111,8 @@ class Catalogue:
             return sorted(file for file in (self.root / build.module).rglob("*") if file.is_file())
         if isinstance(build, LocalBuild):
             return sorted(self.root / file for file in build.files.values())
+        if isinstance(build, WheelsBuild):
+            return [self.root / build.lock]
         return []
 
 
@@ -177,11 +179,13 @@ def _check(catalogue: Catalogue, tool: Tool, file: Path) -> None:
                     where=where,
                     fix=f"add {folder / name}",
                 )
-    if isinstance(tool.build, LocalBuild):
-        for path in tool.build.files.values():
-            if not (catalogue.root / path).is_file():
+    if isinstance(tool.build, LocalBuild | WheelsBuild):
+        for path in catalogue.files(tool):
+            if not path.is_file():
                 raise TinhError(
-                    f"{tool.name} takes {path!r}, which is no file", where=where, fix="correct `files`"
+                    f"{tool.name} takes {str(path.relative_to(catalogue.root))!r}, which is no file",
+                    where=where,
+                    fix="correct `files` or `lock`",
                 )
     for item in tool.official.downloads if tool.official else []:
         if not item.sha256 and not item.checksum_url:

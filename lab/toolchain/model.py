@@ -107,6 +107,15 @@ class PypiBuild(Model):
     )
 
 
+class WheelsBuild(Model):
+    """Python packages of a lock file, laid out in `site/` for the Python of an image."""
+
+    kind: Literal["wheels"]
+    lock: str = Field(description="requirements with versions and hashes, path below lab/toolchain/")
+    python: str = Field("3.11", description="version of the image's Python")
+    interpreter: str = Field("/usr/bin/python3", description="what commands in site/bin start")
+
+
 class MavenBuild(Model):
     """An artifact fetched by its Maven coordinates with the machine's Maven client."""
 
@@ -205,7 +214,7 @@ class LocalBuild(Model):
 
 
 Build = Annotated[
-    GoBuild | PypiBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
+    GoBuild | PypiBuild | WheelsBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
     Field(discriminator="kind"),
 ]
 
@@ -217,7 +226,7 @@ class Tool(Model):
     version: str
     kind: Literal["binaries", "files", "rootfs", "image", "manifest"]
     why: str = Field(description="one sentence: what needs it (shown by `tinh toolchain why`)")
-    stage: Literal["lab", "network", "base", "platforms", "sim", "bench"] = Field(
+    stage: Literal["lab", "network", "base", "data", "platforms", "sim", "bench"] = Field(
         description="first step of `make up` that needs it; stages are built in this order"
     )
     host: bool = Field(False, description="its binaries are put on PATH by `tinh env`")

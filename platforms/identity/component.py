@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from infra import labels, naming
-from infra.components.data.postgresql import PostgreSQL, PostgreSQLArgs
+from infra import labels
+from infra.components.data.database import Database
+from infra.components.data.mail import to_mail
 from infra.components.edge.policies import grant
 from infra.components.edge.public_name import publish
 from infra.components.manifest import Component, Manifest, Object
@@ -48,7 +49,7 @@ class KeycloakArgs:
     host: str
     replicas: int
     memory: str
-    database: PostgreSQL
+    database: Database
 
 
 def _environment(args: KeycloakArgs) -> list[Object]:
@@ -166,8 +167,8 @@ class Identity(Component):
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tinh:platform:Identity", name, opts)
-        size, store, app = args.sizing, args.store("db"), labels.selector(_APP)
-        database_name = naming.name(name, store.name)
+        size, app = args.sizing, labels.selector(_APP)
+        stored = args.database("db", database=_APP)
         space = Namespace(
             f"{name}-namespace",
             NamespaceArgs(
@@ -179,28 +180,15 @@ class Identity(Component):
                     dns(),
                     from_gateway(app, [_HTTP]),
                     *between("cache", app, _CACHE_PORTS),
-                    to_postgresql(database_name, app),
-                    *postgresql(args.site, database_name, app),
+                    to_mail(app),
+                    to_postgresql(stored.name, app),
+                    *postgresql(args.site, stored.name, app),
                 ),
             ),
             self.child(),
         )
         inside = self.child(space)
-        database = PostgreSQL(
-            database_name,
-            PostgreSQLArgs(
-                namespace=name,
-                part_of=name,
-                image=store.image,
-                instances=size.instances,
-                size=size.storage,
-                memory=size.database_memory,
-                storage_class=args.base.apply(lambda base: base.storage_class),
-                database=_APP,
-                simulated=args.simulated,
-            ),
-            inside,
-        )
+        database = Database(stored.name, stored, inside)
         admin = Manifest(
             f"{name}-{_ADMIN}",
             {

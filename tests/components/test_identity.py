@@ -7,7 +7,8 @@ import pytest
 
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
-from infra.contract import BaseContract
+from infra.contract import BaseContract, DataContract
+from infra.model.data import load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
 from platforms.identity.component import Identity
@@ -20,6 +21,15 @@ def declare(site: Site) -> None:
     args = PlatformArgs(
         site=site,
         facts=load_platform("identity"),
+        data=pulumi.Output.from_input(
+            DataContract(
+                authority="CERTIFICATE",
+                objects="https://o",
+                streams="",
+                mail="",
+                classes=load_data(site).classes,
+            )
+        ),
         base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
         secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
     )
@@ -81,7 +91,7 @@ def test_the_database_refuses_clear_text_and_is_protected(engine: Engine) -> Non
     cluster = engine.one("Cluster", "identity-db")
     assert cluster.protect
     assert cluster.inputs["spec"]["postgresql"]["pg_hba"] == ["hostnossl all all all reject"]
-    assert cluster.inputs["spec"]["storage"] == {"size": "1Gi", "storageClass": "fast"}
+    assert cluster.inputs["spec"]["storage"] == {"size": "1Gi", "storageClass": "local-path"}
 
 
 def test_one_instance_has_no_read_only_services_and_no_disruption_budget(engine: Engine) -> None:

@@ -1,0 +1,73 @@
+"""Runs in the cluster: makes buckets, and keeps them, as they are declared. Never takes data away.
+
+Python 3.11 with boto3 (the image of the Barman Cloud sidecar). The declaration is a file of JSON::
+
+    {"endpoint": URL, "buckets": [{"name": ..., "policy": {...}, "lock_days": days or 0, "tags": {...}}]}
+
+The engine's own default retention does not do what S3's does: it locks everything for some days after it was set, and
+nothing afterwards (versitygw 1.7.0, auth/object_lock.go). So each version is locked by itself here, from when it was
+written, which is why this runs again and again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+COMPLIANCE = "COMPLIANCE"
+"""Lock that nobody can shorten, not even the administrator (S3 object lock)."""
+
+
+def client(endpoint: str, authority: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+    """Return the S3 client of the administrator, whose keys are in the environment."""
+    import boto3  # ty: ignore[unresolved-import] - in the image only
+    from botocore.config import Config  # ty: ignore[unresolved-import]
+
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 10, "mode": "standard"})
+    return boto3.client("s3", endpoint_url=endpoint, verify=authority, region_name="us-east-1", config=config)
+
+
+def make(s3: Any, bucket: dict[str, Any]) -> None:  # noqa: ANN401
+    """Make a bucket with versions, and let in who may use it."""
+    name = bucket["name"]
+    if name not in {item["Name"] for item in s3.list_buckets()["Buckets"]}:
+        # Object lock can only be had from the beginning; it brings versions with it.
+        s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    tags = [{"Key": key, "Value": value} for key, value in bucket["tags"].items()]
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
+    s3.put_bucket_policy(Bucket=name, Policy=json.dumps(bucket["policy"]))
+
+
+def lock(s3: Any, bucket: dict[str, Any], now: dt.datetime) -> int:  # noqa: ANN401
+    """Lock every version that is younger than the lock and has none; return how many."""
+    life = dt.timedelta(days=bucket["lock_days"])
+    locked = 0
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket["name"]):
+        for version in page.get("Versions", []):
+            until = version["LastModified"] + life
+            at = {"Bucket": bucket["name"], "Key": version["Key"], "VersionId": version["VersionId"]}
+            if until <= now or s3.head_object(**at).get("ObjectLockMode"):
+                continue
+            s3.put_object_retention(**at, Retention={"Mode": COMPLIANCE, "RetainUntilDate": until})
+            locked += 1
+    return locked
+
+
+def main(declaration: Path, authority: str) -> None:
+    """Make and lock all buckets."""
+    wanted = json.loads(declaration.read_text("utf-8"))
+    s3 = client(wanted["endpoint"], authority)
+    for bucket in wanted["buckets"]:
+        make(s3, bucket)
+        start = time.monotonic()
+        count = lock(s3, bucket, dt.datetime.now(dt.UTC)) if bucket["lock_days"] else 0
+        print(f"{bucket['name']}: {count} versions locked in {time.monotonic() - start:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,70 @@
+"""The job that makes and locks buckets, with a recording S3 client."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from infra.components.data import buckets_job
+
+NOW = dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+BUCKET: dict[str, Any] = {
+    "name": "a-db-archive",
+    "policy": {"Statement": []},
+    "lock_days": 7,
+    "tags": {"tinh/data-class": "core"},
+}
+
+
+class Storage:
+    """Stands in for boto3's client; records calls."""
+
+    def __init__(self, names: list[str], versions: list[dict[str, Any]] | None = None) -> None:
+        self.names, self.versions, self.calls = names, versions or [], list[tuple[str, dict[str, Any]]]()
+
+    def list_buckets(self) -> dict[str, Any]:
+        return {"Buckets": [{"Name": name} for name in self.names]}
+
+    def get_paginator(self, operation: str) -> Storage:
+        assert operation == "list_object_versions"
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        return [{"Versions": [item["version"] for item in self.versions]}, {}]
+
+    def head_object(self, **at: str) -> dict[str, Any]:
+        (found,) = [item for item in self.versions if item["version"]["VersionId"] == at["VersionId"]]
+        return {"ObjectLockMode": "COMPLIANCE"} if found["locked"] else {}
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda **given: self.calls.append((name, given))
+
+
+def version(number: str, age: int, *, locked: bool = False) -> dict[str, Any]:
+    written = NOW - dt.timedelta(days=age)
+    return {"version": {"Key": "wal/1", "VersionId": number, "LastModified": written}, "locked": locked}
+
+
+def test_a_new_bucket_has_lock_versions_tags_and_policy() -> None:
+    storage = Storage(["other"])
+    buckets_job.make(storage, BUCKET)
+    calls = dict(storage.calls)
+    assert calls["create_bucket"] == {"Bucket": "a-db-archive", "ObjectLockEnabledForBucket": True}
+    assert calls["put_bucket_versioning"]["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert calls["put_bucket_tagging"]["Tagging"] == {"TagSet": [{"Key": "tinh/data-class", "Value": "core"}]}
+    assert json.loads(calls["put_bucket_policy"]["Policy"]) == {"Statement": []}
+
+
+def test_a_bucket_that_is_there_is_not_made_again() -> None:
+    storage = Storage(["a-db-archive"])
+    buckets_job.make(storage, BUCKET)
+    assert "create_bucket" not in dict(storage.calls)
+
+
+def test_young_versions_without_a_lock_are_locked_from_when_they_were_written() -> None:
+    storage = Storage([], [version("new", 1), version("locked", 1, locked=True), version("old", 8)])
+    assert buckets_job.lock(storage, BUCKET, NOW) == 1
+    ((name, given),) = storage.calls
+    assert (name, given["VersionId"]) == ("put_object_retention", "new")
+    assert given["Retention"] == {"Mode": "COMPLIANCE", "RetainUntilDate": NOW + dt.timedelta(days=6)}
