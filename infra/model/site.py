@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from infra import paths
 from infra.errors import TinhError
 from infra.model.base import Model, read_yaml, validate
+from infra.model.dns import Names
 from infra.model.net import DualAddress, DualPrefix
 
 
@@ -129,6 +130,10 @@ class Site(Model):
     machines: list[MachineGroup]
     cluster: Cluster
     front_door: FrontDoor
+    names: Names | None = Field(
+        default=None,
+        description="resolver and translation on the core routers; none: without a network of its own",
+    )
     platforms: list[str] = Field(description="ids of the shared platforms that are switched on")
     management: tuple[DualPrefix, ...] = Field(
         default=(),
@@ -166,6 +171,24 @@ class Site(Model):
             for family in ("ipv6", "ipv4"):
                 if (one := getattr(address, family)) in (net := getattr(pool, family)):
                     raise ValueError(f"front_door.pool.{family} {net} holds {one}, the address of {whose}")
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if self.names is None:
+            return self
+        if not self.by_role(Role.ROUTER):
+            raise ValueError(
+                "names needs core routers: give the site machines of role router, or leave it out"
+            )
+        for block in self.names.blocks:
+            for family in ("ipv6", "ipv4"):
+                mine, outer = getattr(block, family), getattr(self.pool, family)
+                if not mine.subnet_of(outer):
+                    raise ValueError(f"names: {mine} is outside the pool {outer}")
+                for name, segment in self.segments.items():
+                    if mine.overlaps(theirs := getattr(segment.prefix, family)):
+                        raise ValueError(f"names: {mine} overlaps segments.{name}.prefix.{family} {theirs}")
         return self
 
     @property
