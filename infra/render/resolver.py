@@ -11,9 +11,11 @@ Sources: unbound.conf(5), tayga.conf(5), RFC 6147, RFC 7050, RFC 7915, RFC 4786,
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 
+from infra.model.net import DualPrefix
 from infra.network.device import Device
-from infra.network.names import NAT64
+from infra.network.names import NAT64, translated
 from infra.render.firewall import Firewall
 from infra.render.options import Options
 
@@ -101,7 +103,13 @@ def _translation(device: Device) -> list[str]:
         f"    dns64-prefix: {nat64.ipv6}",
         '    local-zone: "ipv4only.arpa." transparent',
         *(f'    local-data: "ipv4only.arpa. A {address}"' for address in IPV4ONLY),
+        # What is answered by itself is not translated.
+        *(f'    local-data: "ipv4only.arpa. AAAA {_stands_for(address, nat64)}"' for address in IPV4ONLY),
     ]
+
+
+def _stands_for(address: str, nat64: DualPrefix) -> str:
+    return str(translated(IPv4Network(address), nat64.ipv6).network_address)
 
 
 def _others(device: Device, wall: Firewall) -> list[str]:
