@@ -105,13 +105,16 @@ def site_zones(
     return tuple(found)
 
 
-def render_knot(zones: Sequence[ZoneFile], resolvers: Sequence[DualPrefix], port: int) -> str:
+def render_knot(
+    zones: Sequence[ZoneFile], resolvers: Sequence[DualPrefix], port: int, folder: str
+) -> str:
     """Return `knot.conf`: both families, signing with the keys that were imported, limits, who may ask for what.
 
     Args:
         zones: what it answers for; everything else is refused.
         resolvers: who may ask for the zones that are not public, and is not limited.
         port: that it listens on.
+        folder: where the zone files are, `<zone>.zone`.
     """
     inside = ", ".join(address for prefix in resolvers for address in prefix.pair())
     only = f"[{inside}]" if inside else "[::1]"
@@ -144,7 +147,7 @@ def render_knot(zones: Sequence[ZoneFile], resolvers: Sequence[DualPrefix], port
         f"    address: {only}",
         "template:",
         "  - id: default",
-        "    storage: /etc/knot/zones",
+        f"    storage: {folder}",
         '    file: "%s.zone"',
         "    dnssec-signing: on",
         "    dnssec-policy: province",

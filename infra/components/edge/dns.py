@@ -22,7 +22,7 @@ from infra.render.zones import ZoneFile, render_knot
 _PORT = 1053
 _APP = "knot"
 _USER = 65532
-_CONFIG, _ZONES, _KEYS = "/etc/knot", "/etc/knot/zones", "/etc/knot/keys"
+_CONFIG, _KEYS = "/etc/knot", "/etc/knot-keys"
 #: What the server writes; it begins anew with each pod, since keys and zones come from outside.
 _SCRATCH = {"data": "/var/lib/knot", "run": "/run/knot"}
 #: The keys become the server's own. All that are there sign.
@@ -61,7 +61,7 @@ class DnsArgs:
 
 
 def dns_server(args: DnsArgs) -> list[Object]:
-    """Return Secret, ConfigMaps, Deployment and Service, in the order in which they depend."""
+    """Return Secret, ConfigMap, Deployment and Service, in the order in which they depend."""
 
     def obj(
         api: str, kind: str, rest: Object, name: str = _APP, annotations: dict[str, str] | None = None
@@ -71,9 +71,9 @@ def dns_server(args: DnsArgs) -> list[Object]:
             metadata["annotations"] = annotations
         return {"apiVersion": api, "kind": kind, "metadata": metadata, **rest}
 
-    files = {"knot.conf": render_knot(args.zones, args.resolvers, _PORT)}
-    zones = {f"{zone.name}.zone": zone.text for zone in args.zones}
-    checksum = hashlib.sha256(repr([files, zones, sorted(args.tags)]).encode()).hexdigest()
+    files = {"knot.conf": render_knot(args.zones, args.resolvers, _PORT, _CONFIG)}
+    files |= {f"{zone.name}.zone": zone.text for zone in args.zones}
+    checksum = hashlib.sha256(repr([files, sorted(args.tags)]).encode()).hexdigest()
     deployment = {
         "replicas": args.replicas,
         "selector": {"matchLabels": labels.selector(_APP)},
@@ -97,7 +97,6 @@ def dns_server(args: DnsArgs) -> list[Object]:
     }
     return [
         obj("v1", "Secret", {"stringData": args.keys}, f"{_APP}-keys"),
-        obj("v1", "ConfigMap", {"data": zones}, f"{_APP}-zones"),
         obj("v1", "ConfigMap", {"data": files}),
         obj("apps/v1", "Deployment", {"spec": deployment}),
         obj("v1", "Service", {"spec": service}, annotations=requested(args.address)),
@@ -107,10 +106,7 @@ def dns_server(args: DnsArgs) -> list[Object]:
 def _pod(args: DnsArgs) -> Object:
     """Return the servers' pod: keys are imported before the server starts."""
     shared = [{"name": name, "mountPath": path} for name, path in _SCRATCH.items()]
-    shared += [
-        {"name": "config", "mountPath": f"{_CONFIG}/knot.conf", "subPath": "knot.conf", "readOnly": True},
-        {"name": "zones", "mountPath": _ZONES, "readOnly": True},
-    ]
+    shared.append({"name": "config", "mountPath": _CONFIG, "readOnly": True})
     keys = {
         "name": "keys",
         "image": args.image,
@@ -141,7 +137,6 @@ def _pod(args: DnsArgs) -> Object:
     volumes = [
         *({"name": name, "emptyDir": {}} for name in _SCRATCH),
         {"name": "config", "configMap": {"name": _APP}},
-        {"name": "zones", "configMap": {"name": f"{_APP}-zones"}},
         {"name": "keys", "secret": {"secretName": f"{_APP}-keys", "defaultMode": 0o440}},
     ]
     return pod(_APP, _USER, [server], volumes, initContainers=[keys])
@@ -163,5 +158,8 @@ class Dns(Component):
         )
         made: list[pulumi.Resource] = [space]
         for obj in dns_server(args):
-            made.append(Manifest(f"{name}-{obj['kind']}-{obj['metadata']['name']}", obj, self.child(*made)))
+            # A Service of another name would wait for the address that the one before it has.
+            first = pulumi.ResourceOptions(delete_before_replace=obj["kind"] == "Service")
+            options = pulumi.ResourceOptions.merge(self.child(*made), first)
+            made.append(Manifest(f"{name}-{obj['kind']}", obj, options))
         self.register_outputs({})

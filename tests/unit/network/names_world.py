@@ -133,10 +133,10 @@ class World:
         zones = self.zones()
         for zone in zones:
             (folder / "zones" / f"{zone.name}.zone").write_text(zone.text)
-        text = render_knot(zones, resolvers(self.site), 53)
+        text = render_knot(zones, resolvers(self.site), 53, str(folder / "zones"))
         own = ", ".join(f'"{address}@53"' for address in self.site.front_door.dns.pair())
         text = re.sub(r"listen: .*", f"listen: [{own}]", text)  # other addresses are the probes'
-        for path, own in (("/run/knot", "run"), ("/var/lib/knot", "data"), ("/etc/knot/zones", "zones")):
+        for path, own in (("/run/knot", "run"), ("/var/lib/knot", "data")):
             text = text.replace(path, str(folder / own))
         (folder / "knot.conf").write_text(text)
         for zone in zones:

@@ -1,4 +1,4 @@
-"""Names and translation as a host sees them, on rendered files and real daemons: signed, from both sides of the matrix."""
+"""Names and translation as hosts see them: rendered files, real daemons, every pair of the matrix."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_zone_matrix_holds_through_the_translation(world):
     through = [
         Flow(source, f"nat64 {target}", service, "ipv6", policy.allowed(lans[source], lans[target], service))
         for source in sources for target in lans for service in services
-        if source.split()[0] != target.split()[0] or source.startswith("dc") and source != target
+        if source.split()[0] != target.split()[0] or (source.startswith("dc") and source != target)
     ]  # fmt: skip
     # Units' hosts are not reached by it, whatever may pass to them otherwise.
     through = [
@@ -166,7 +166,7 @@ def test_nobody_begins_a_flow_towards_hosts_with_ipv6_only(world):
 
 def test_the_matrix_test_fails_when_the_core_lets_all_be_translated(world):
     """Sabotage: one rule too many on the core and the unit's router."""
-    places, lans = ends(world)
+    places, _ = ends(world)
     services = world.fabric.network.zoning.services
     flow = Flow(f"{ONLY6} government", "nat64 dc databases", "postgresql", "ipv6", False)
     serve = Flow("99804 government", "dc databases", "postgresql", "ipv4", False)
