@@ -105,9 +105,7 @@ def site_zones(
     return tuple(found)
 
 
-def render_knot(
-    zones: Sequence[ZoneFile], resolvers: Sequence[DualPrefix], port: int, folder: str
-) -> str:
+def render_knot(zones: Sequence[ZoneFile], resolvers: Sequence[DualPrefix], port: int, folder: str) -> str:
     """Return `knot.conf`: both families, signing with the keys that were imported, limits, who may ask for what.
 
     Args:
