@@ -25,6 +25,7 @@ COMMANDS = {
     "unlock": ("cli.unlock", "Remove a stranded stack lock after showing whose it is."),
     "net": ("cli.net", "The address plan of the province: plan, check, diff, who; and the map."),
     "reorg": ("cli.reorg", "What a reorganisation of units changes, and what not."),
+    "dns": ("cli.dns", "The province's zones: DS records for their parents, roll-over of the key."),
     "ipv6": ("cli.ipv6", "Whether all that is published is the same over IPv4 and IPv6; signed."),
     "env": ("cli.env", "Print the shell environment for plain `pulumi` and `kubectl`."),
     "toolchain": ("cli.toolchain", "Get or build every tool and image."),

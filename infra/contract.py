@@ -50,6 +50,8 @@ class PlatformsContract(Model):
     zone: str
     dns_ipv6: str
     dns_ipv4: str
+    ds: tuple[str, ...] = ()
+    """DS records of the public zones, for their parents."""
     urls: dict[str, str]
     """Platform id -> address of its first public name."""
 

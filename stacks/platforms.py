@@ -7,31 +7,49 @@ one stack.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 import pulumi
 
-from infra import contract
+from infra import contract, dnssec
+from infra.address.plan import plan_at, recorded
 from infra.components.edge.dns import Dns, DnsArgs
 from infra.components.edge.firewall import Firewall, FirewallArgs
 from infra.components.edge.sign_in import PLATFORM as IDENTITY
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, DataContract, PlatformsContract
+from infra.dnssec import Key, anchors
 from infra.errors import TinhError
 from infra.model.certificates import authority_bundle
 from infra.model.exposure import Waf
+from infra.model.net import DualPrefix
 from infra.model.platform import PLATFORMS, Platform, load_platforms
-from infra.model.site import Site, SiteKind
-from infra.render.zone import render_zone
+from infra.model.site import Role, Site, SiteKind, has_network
+from infra.render.zones import ZoneFile, site_zones
 from stacks.context import Context
 
-DNS_IMAGE = "registry.k8s.io/coredns/coredns:v1.14.2"
+DNS_IMAGE = "docker.io/cznic/knot:v3.2.6"
 WAF_IMAGE = "images.tinh.internal/waf:4.25.0"
 
 
-def zone_file(site: Site, platforms: list[Platform]) -> str:
-    """Return the site's zone: every public name at the gateway's address."""
-    names = {label: site.front_door.gateway for platform in platforms for label in platform.public_names}
-    return render_zone(site.zone, site.front_door.dns, names)
+def zone_files(site: Site, platforms: list[Platform], keys: Sequence[Key]) -> tuple[ZoneFile, ...]:
+    """Return the site's zones: every public name at the gateway's address, and what the network has."""
+    labels = [label for platform in platforms for label in platform.public_names]
+    plan = None
+    if site.names and has_network(site.name):
+        record, before = recorded(site.name)
+        plan = plan_at(record, None, before)
+    return site_zones(site, labels, plan, lambda zone: anchors([zone], keys))
+
+
+def resolvers(site: Site) -> list[DualPrefix]:
+    """Return from where the site's resolver asks the name server: the core routers, on the front door's segment."""
+    if not site.names:
+        return []
+    near = [router.addresses.get(site.front_segment) for router in site.by_role(Role.ROUTER)]
+    found = [address for address in (*near, site.segments[site.front_segment].virtual) if address]
+    return [DualPrefix(ipv6=IPv6Network(each.ipv6), ipv4=IPv4Network(each.ipv4)) for each in found]
 
 
 def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Waf]]:
@@ -85,7 +103,8 @@ def deploy(context: Context) -> None:
     # What can be wrong with the facts is found before the first resource is registered.
     platforms = load_platforms(site)
     components = {platform.id: component(platform) for platform in platforms}
-    zone = zone_file(site, platforms)
+    keys = dnssec.keys(site.name)
+    zones = zone_files(site, platforms, keys)
     trusted = {platform.id: authorities(site, platform) for platform in platforms}
     base = context.below("base", BaseContract)
     data = context.below("data", DataContract)
@@ -109,8 +128,10 @@ def deploy(context: Context) -> None:
         "dns",
         DnsArgs(
             namespace="dns",
-            zone=site.zone,
-            zone_file=zone,
+            zones=zones,
+            keys=pulumi.Output.secret({key.file.name: key.pem for key in keys}),
+            tags=[key.tag for key in keys],
+            resolvers=resolvers(site),
             address=site.front_door.dns,
             image=DNS_IMAGE,
             replicas=1 if site.kind is SiteKind.LAB else 2,
@@ -122,6 +143,7 @@ def deploy(context: Context) -> None:
         zone=site.zone,
         dns_ipv6=ipv6,
         dns_ipv4=ipv4,
+        ds=anchors([zone.name for zone in zones if zone.public], keys),
         urls={platform.id: f"https://{site.public_name(platform.public_names[0])}" for platform in platforms},
     )
     pulumi.export(contract.OUTPUT, promise.model_dump(mode="json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from infra.model.net import DualAddress
 from infra.model.site import Machine, Role, Site
 
 #: Clients of the outside, each with a network namespace and the next addresses after the machine's own.
@@ -45,13 +46,18 @@ def inventory(site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str]) ->
                     "pods": ",".join(site.cluster.pods.pair()),
                     "services": ",".join(site.cluster.services.pair()),
                 },
-                "front_door_dns": dict(zip(("ipv6", "ipv4"), site.front_door.dns.pair(), strict=True)),
+                "front_door_dns": _pair(site.front_door.dns),
+                "resolver": _pair(site.names.resolver.address if site.names else site.front_door.dns),
             },
             "children": {
                 str(role): {"hosts": {m.name: _host(site, m) for m in site.by_role(role)}} for role in Role
             },
         }
     }
+
+
+def _pair(address: DualAddress) -> dict[str, str]:
+    return dict(zip(("ipv6", "ipv4"), address.pair(), strict=True))
 
 
 def _host(site: Site, machine: Machine) -> dict[str, Any]:

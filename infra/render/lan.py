@@ -28,6 +28,7 @@ def render_dnsmasq(device: Device, options: Options) -> str:
     if options.dns:
         lines += [
             "domain-needed",
+            "proxy-dnssec",  # the resolver validates; what it says of that is passed on
             "cache-size=2000",
             *(f"server={address}" for address in options.dns.pair()),
         ]

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import click
 
-from infra import paths
+from infra import dnssec, paths
 from infra.errors import TinhError
 from infra.model.network import RouterRole
 from infra.model.site import load_site
-from infra.network.of_site import fabric_of, host_name, options_of
+from infra.network.of_site import authority_of, fabric_of, host_name, options_of
 from infra.providers.router.transport import AnsibleRouters, UnreachableError, of_site
 from infra.render.router import Renderer
 from tests.bench.measure import MeasureError, Sample, run
@@ -54,7 +54,8 @@ def filters(site: str) -> dict[str, str]:
     """Return ssh name of each router -> its filter."""
     place = load_site(site)
     fabric = fabric_of(site)
-    renderer = Renderer(fabric, options_of(place))
+    authority = authority_of(place, fabric.network, dnssec.keys(site))
+    renderer = Renderer(fabric, options_of(place, authority))
     return {host_name(d, place): renderer.device_files(d)[FILE] for d in fabric.devices}
 
 

@@ -16,7 +16,7 @@ from infra.model.site import load_site
 from infra.stackinfo import parse_stack
 from stacks import base, data, network, platforms
 from stacks.context import Context
-from tests.conftest import Deploy, Engine
+from tests.conftest import Deploy, Engine, known_key
 
 BUNDLES = Path(__file__).parent / "bundles"
 UID = "00000000-0000-4000-8000-000000000001"
@@ -42,6 +42,7 @@ def declare(deploy: Deploy, state: Path) -> Callable[[str], Engine]:
         pki.mkdir(exist_ok=True)
         (pki / "ca.crt").write_text("CERTIFICATE")
         (pki / "ca.key").write_text("KEY")
+        known_key(site.name)
         context = Context(
             info=info,
             site=site,

@@ -22,6 +22,11 @@ FULL = Options.model_validate(
     {
         "management": [{"ipv6": "fd77::1/128", "ipv4": "10.77.0.1/32"}],
         "dns": CENTRE,
+        "authority": {
+            "server": CENTRE,
+            "zones": ["lab.tinh.test"],
+            "anchors": ["lab.tinh.test. IN DS 1 13 2 ab"],
+        },
         "ntp": CENTRE,
         "syslog": Syslog(server=CENTRE, name="logs.lab.tinh.test"),
         "snmp": Snmp.model_validate(

@@ -104,7 +104,8 @@ def rules(text: str, family: str) -> list[str]:
 
 
 def test_the_policy_is_the_same_in_both_families(files):
-    one_family = ("who has no address yet", "never forwarded")  # ARP and neighbour discovery differ
+    # ARP and neighbour discovery differ, and the translation is from IPv6 to IPv4
+    one_family = ("who has no address yet", "never forwarded", "translated")
     for router, texts in files.items():
         text = texts["nftables.conf"]
         assert re.findall(r"set (\S+)4 \{", text) == re.findall(r"set (\S+)6 \{", text), router
