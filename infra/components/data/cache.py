@@ -76,12 +76,12 @@ def settings(memory: str) -> str:
 
 
 def users(name: str, password: str) -> str:
-    """Return the account file: one account for all keys, without what changes or stops the server; no other user.
+    """Return the account file: one account for all keys, without what changes or stops the server; no other.
 
     Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
     """
     digest = hashlib.sha256(password.encode()).hexdigest()
-    return f"user default off\nuser {name} on #{digest} ~* &* +@all -@admin -@dangerous +info +keys\n"
+    return f"user default off\nuser {name} on #{digest} ~* &* +@all -@admin -@dangerous +info +keys +flushdb\n"
 
 
 def cache(args: CacheArgs) -> list[Object]:

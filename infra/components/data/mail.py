@@ -162,6 +162,14 @@ def relay(args: MailArgs) -> list[Object]:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
         ],
     }
+    # Volumes come as root's; Postfix keeps its lock as its own user.
+    owner = {
+        "name": "owner",
+        "image": args.image,
+        "command": ["chown", "postfix:postfix", "/var/lib/postfix"],
+        "securityContext": container["securityContext"],
+        "volumeMounts": [{"name": "state", "mountPath": "/var/lib/postfix"}],
+    }
     volumes: list[Object] = [
         volume,
         {"name": "config", "configMap": {"name": MAIL}},
@@ -208,7 +216,15 @@ def relay(args: MailArgs) -> list[Object]:
                         "labels": labels.labels(MAIL, MAIL),
                         "annotations": {"tinh/config": checksum},
                     },
-                    "spec": pod(MAIL, 0, [container], volumes, securityContext=root, hostAliases=aliases),
+                    "spec": pod(
+                        MAIL,
+                        0,
+                        [container],
+                        volumes,
+                        initContainers=[owner],
+                        securityContext=root,
+                        hostAliases=aliases,
+                    ),
                 },
             },
         },
