@@ -135,7 +135,7 @@ def render_resolver_unit(device: Device, options: Options) -> str:
     lines = [
         "Type=notify",
         f"ExecStart={UNBOUND} -d -p -c {UNBOUND_FILE}",
-        # A router whose daemon has ended sends questions to the other one, which announces the same address.
+        # A router whose daemon has ended sends questions to the other one (`infra.render.frr`).
         f"ExecStartPost={IP} address replace {v6}/128 dev lo",
         f"ExecStartPost={IP} address replace {v4}/32 dev lo",
         f"ExecStopPost=-{IP} address delete {v6}/128 dev lo",
@@ -165,7 +165,7 @@ def render_nat64_unit(device: Device) -> str:
     lines = [
         f"ExecStartPre={TAYGA} -c {TAYGA_FILE} --mktun",
         f"ExecStartPre={IP} link set {NAT64} up",
-        # Better than what FRR holds for the prefix; they go with the device, and the other router takes over.
+        # Better than what FRR has for them. They go with the device, and the other router does it.
         f"ExecStartPre={IP} -6 route replace {nat64.ipv6} dev {NAT64} metric 1",
         f"ExecStartPre={IP} -4 route replace {nat64.ipv4} dev {NAT64} metric 1",
         f"ExecStart={TAYGA} -c {TAYGA_FILE} --nodetach --user nobody --group nogroup",

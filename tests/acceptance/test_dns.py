@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import time
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -47,8 +49,6 @@ class Names:
 
     def mapped(self, address):
         """Return the IPv6 address that stands for an IPv4 address."""
-        from ipaddress import IPv4Network
-
         return str(translated(IPv4Network(str(address)), self.site.names.nat64.ipv6).network_address)
 
     def place(self, unit, purpose):
@@ -199,6 +199,23 @@ def test_the_ipv6_only_client_of_the_internet_reaches_an_ipv4_address_of_the_fro
         assert names.lab.client("ipv6", open_port).rc != 0, port
 
 
+def test_a_core_router_whose_translation_has_ended_sends_to_the_other(names, only6):
+    machine = names.lab.machine("core1")
+    flows = [
+        probe.Flow(" ".join(HELPER), "dc servers", "https", "ipv4", True),
+        probe.Flow(" ".join(ONLY6), "nat64 dc servers", "https", "ipv6", True),
+    ]
+    source = next(e for e in names.fabric.policy.endpoints if (e.unit, e.purpose) == ONLY6)
+    places, _ = through(names, [source])
+    try:
+        assert machine.run("systemctl stop tinh-nat64").rc == 0
+        time.sleep(1)
+        services = names.fabric.network.zoning.services
+        assert probe.probe([*names.podman, "python3"], flows, places, services).wrong == ()
+    finally:
+        machine.run("systemctl start tinh-nat64")
+
+
 def through(names, sources):
     """Return places and flows: from LANs over IPv6 to what stands for the IPv4 addresses of all others."""
     policy, services = names.fabric.policy, names.fabric.network.zoning.services
@@ -243,7 +260,7 @@ def test_a_translation_that_lets_too_much_pass_is_found(names, only6):
     some = [
         f for f in flows if f.target.endswith("dc databases") and not f.allowed and f.service == "postgresql"
     ]
-    prefix, routers = names.site.names.nat64.ipv6, ["core1", f"c-{ONLY6[0]}", "gw-98-1", "gw-98-2"]
+    prefix, routers = names.site.names.nat64.ipv6, ["core1", "core2", f"c-{ONLY6[0]}", "gw-98-1", "gw-98-2"]
     services = names.fabric.network.zoning.services
     command = [*names.podman, "python3"]
     assert probe.probe(command, some, places, services).wrong == ()

@@ -87,7 +87,13 @@ def test_only_registered_space_is_taken_and_only_own_blocks_are_given(routers, f
             assert own == [str(getattr(block, family)) for block in device.announced]
             held = re.findall(rf"^{word} route (\S+) blackhole 250$", text, re.MULTILINE)
             assert held == own
-            assert not re.findall(rf"^{word} route (?!.*blackhole)", text, re.MULTILINE)
+            others = re.findall(rf"^{word} route (?!.*blackhole)(.*)$", text, re.MULTILINE)
+            shared = device.names.blocks if device.names else ()
+            assert [line.split()[0] for line in others] == [str(getattr(block, family)) for block in shared]
+            peers = {str(getattr(n.address, family)) for n in device.neighbours if n.asn == device.asn}
+            assert {line.split(maxsplit=1)[1] for line in others} == (
+                {f"{p} 240" for p in peers} if shared else set()
+            )
 
 
 def rules(text: str, family: str) -> list[str]:
