@@ -26,6 +26,8 @@ class BaseContract(Model):
     storage_class: str
     issuer: str
     """ClusterIssuer that signs the published names."""
+    site_issuer: str
+    """ClusterIssuer of the site's own authority, which signs what only its own services use."""
     gateway: str
     gateway_namespace: str
 

@@ -25,7 +25,7 @@ from infra.components.workload.allow import (
 )
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.contract import BaseContract
-from infra.model.certificates import AcmeIssuer, CaIssuer, authority_bundle
+from infra.model.certificates import SITE_AUTHORITY, AcmeIssuer, CaIssuer, authority_bundle
 from infra.model.site import Site, SiteKind
 from stacks.context import Context, authority
 
@@ -128,13 +128,23 @@ def namespaces(site: Site) -> dict[str, NamespaceArgs]:
     }
 
 
-def _issuer(context: Context) -> Callable[[pulumi.ResourceOptions], SiteCa | Acme]:
-    """Return what declares the issuer of the published names; all that it needs has been read by then."""
+def _held(context: Context, name: str) -> SiteCaArgs:
+    """Return an authority whose key the site holds."""
+    certificate, key = authority(context.site, name)
+    return SiteCaArgs(certificate=certificate, key=pulumi.Output.secret(key), simulated=context.simulated)
+
+
+def _publisher(context: Context) -> Callable[[pulumi.ResourceOptions], SiteCa | Acme] | None:
+    """Return what declares the issuer of the published names; None: the site's own authority signs them too.
+
+    All that it needs has been read by then.
+    """
     site, data = context.site, context.site.certificates.issuer
     if isinstance(data, CaIssuer):
-        certificate, key = authority(site, data.authority)
-        own = SiteCaArgs(certificate=certificate, key=pulumi.Output.secret(key), simulated=context.simulated)
-        return lambda opts: SiteCa("site-ca", own, opts)
+        if data.authority == SITE_AUTHORITY:
+            return None
+        held = _held(context, data.authority)
+        return lambda opts: SiteCa("public-ca", held, opts)
     asked = AcmeArgs(
         issuer=data,
         bundle=authority_bundle(site.name, data.authority) if data.authority else "",
@@ -149,7 +159,7 @@ def deploy(context: Context) -> None:
     """Declare the layer and export its contract."""
     site = context.site
     # What can be missing is read before the first resource is registered.
-    issuer = _issuer(context)
+    own, publisher = _held(context, SITE_AUTHORITY), _publisher(context)
     upstream = {name: context.manifest(name) for name in BUNDLES}
     provider = context.provider()
     top = pulumi.ResourceOptions(provider=provider)
@@ -168,7 +178,8 @@ def deploy(context: Context) -> None:
         for name, objs in upstream.items()
     }
     LoadBalancer("front-door", LoadBalancerArgs(front_door=site.front_door), after(bundles["metallb"]))
-    signer = issuer(after(bundles["cert-manager"]))
+    signer = SiteCa("site-ca", own, after(bundles["cert-manager"]))
+    public = publisher(after(bundles["cert-manager"])) if publisher else signer
     edge = Namespace(
         f"{EDGE}-namespace", NamespaceArgs(name=EDGE, part_of="base", publishes=_asks_acme(site)), top
     )
@@ -187,7 +198,8 @@ def deploy(context: Context) -> None:
     promise = BaseContract(
         cluster=context.cluster,
         storage_class=STORAGE_CLASS,
-        issuer=signer.issuer,
+        issuer=public.issuer,
+        site_issuer=signer.issuer,
         gateway=EDGE,
         gateway_namespace=EDGE,
     )

@@ -19,6 +19,7 @@ from infra.components.data.streams import Streams, StreamsArgs, to_streams
 from infra.components.workload.allow import dns, to_objects
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.contract import BaseContract, DataContract
+from infra.model.certificates import SITE_AUTHORITY
 from infra.model.data import Application, DataClass, Holding, SiteData, holdings, load_data
 from infra.model.platform import Platform, load_platforms
 from infra.model.site import SiteKind
@@ -77,11 +78,11 @@ def deploy(context: Context) -> None:
     # What can be wrong with the facts, or missing, is found before the first resource is registered.
     platforms, facts = load_platforms(site), load_data(site)
     everybody = users(platforms, facts)
-    signed_by, _ = authority(site)
+    signed_by, _ = authority(site, SITE_AUTHORITY)
     plugin = context.manifest(PLUGIN)
     top = pulumi.ResourceOptions(provider=context.provider())
     base = context.below("base", BaseContract)
-    issuer = base.apply(lambda found: found.issuer)
+    issuer = base.apply(lambda found: found.site_issuer)
     stores = [(name_of(user), user.data) for user in everybody]
     stored, cached = holdings(stores, "bucket", "postgresql"), holdings(stores, "cache")
     streamed = holdings(stores, "stream")

@@ -20,6 +20,9 @@ SHORTEST, LATEST = timedelta(hours=1), timedelta(minutes=5)
 #: The longest that browsers accept from 15 March 2026 on (CA/Browser Forum, ballot SC-081v3).
 LONGEST = timedelta(days=200)
 
+#: The authority that every site has for what only its own services use.
+SITE_AUTHORITY = "ca"
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 
 
@@ -35,7 +38,8 @@ class CaIssuer(Model):
 
     kind: Literal["ca"] = "ca"
     authority: Name = Field(
-        default="ca", description="`pki/<this>.crt` (with the chain above it) and `.key` in the site's state"
+        default=SITE_AUTHORITY,
+        description="`pki/<this>.crt` (with the chain above it) and `.key` in the site's state",
     )
 
 

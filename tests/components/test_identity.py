@@ -14,7 +14,9 @@ from infra.model.site import Site
 from platforms.identity.component import Identity
 from tests.conftest import SECRET, Deploy, Engine
 
-BASE = BaseContract(cluster="c", storage_class="fast", issuer="ca", gateway="edge", gateway_namespace="edge")
+BASE = BaseContract(
+    cluster="c", storage_class="fast", issuer="ca", site_issuer="ca", gateway="edge", gateway_namespace="edge"
+)
 
 
 def declare(site: Site) -> None:

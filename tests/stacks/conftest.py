@@ -21,7 +21,12 @@ from tests.conftest import Deploy, Engine, known_key
 BUNDLES = Path(__file__).parent / "bundles"
 UID = "00000000-0000-4000-8000-000000000001"
 BASE = BaseContract(
-    cluster=UID, storage_class="local-path", issuer="site-ca", gateway="edge", gateway_namespace="edge"
+    cluster=UID,
+    storage_class="local-path",
+    issuer="site-ca",
+    site_issuer="site-ca",
+    gateway="edge",
+    gateway_namespace="edge",
 )
 LAYERS = {
     "network": network.deploy,
