@@ -107,6 +107,17 @@ class PypiBuild(Model):
     )
 
 
+class PythonBuild(Model):
+    """The Python packages of an application: wheels by a lock file with hashes, and packages of our own."""
+
+    kind: Literal["python"]
+    folder: str = Field(
+        description="folder with requirements.lock and src/, its path seen from lab/toolchain/"
+    )
+    python: str = Field(pattern=r"^3\.[0-9]+$", description="of the image, whatever this machine has")
+    drop: list[str] = Field(default_factory=list, description="names of files (globs) that are left out")
+
+
 class MavenBuild(Model):
     """An artifact fetched by its Maven coordinates with the machine's Maven client."""
 
@@ -205,7 +216,7 @@ class LocalBuild(Model):
 
 
 Build = Annotated[
-    GoBuild | PypiBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
+    GoBuild | PypiBuild | PythonBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
     Field(discriminator="kind"),
 ]
 
