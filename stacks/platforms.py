@@ -16,6 +16,7 @@ from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, PlatformsContract
 from infra.errors import TinhError
 from infra.model.platform import PLATFORMS, Platform, load_platforms
+from infra.model.province import load_province, provinces
 from infra.model.site import Site, SiteKind
 from infra.render.zone import render_zone
 from stacks.context import Context
@@ -69,8 +70,16 @@ def deploy(context: Context) -> None:
     zone = zone_file(site, platforms)
     base = _base(context)
     top = pulumi.ResourceOptions(provider=context.provider())
+    province = load_province(site.name) if site.name in provinces() else None
     for platform in platforms:
-        args = PlatformArgs(site=site, facts=platform, base=base, secret=context.secret)
+        args = PlatformArgs(
+            site=site,
+            facts=platform,
+            base=base,
+            secret=context.secret,
+            platforms=tuple(platforms),
+            province=province,
+        )
         components[platform.id](platform.id, args, top)
     Dns(
         "dns",

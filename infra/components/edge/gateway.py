@@ -13,13 +13,20 @@ import pulumi
 from infra import labels
 from infra.components.edge.load_balancer import requested
 from infra.components.manifest import Component, Manifest, Object, wait_for
-from infra.components.workload.allow import Allow, between, dns, from_anywhere, to_managed_namespaces
+from infra.components.workload.allow import (
+    GATEWAY_PORT,
+    Allow,
+    between,
+    dns,
+    from_anywhere,
+    to_managed_namespaces,
+)
 from infra.model.net import DualAddress
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
-#: Envoy Gateway moves ports below 1024 up by this much, so that the proxy needs no capability.
-_PORT_SHIFT = 10000
+#: Where HTTP comes in at the proxies, as GATEWAY_PORT is for HTTPS.
+_HTTP_PORT = 10080
 #: Labels that Envoy Gateway puts on the proxies it makes.
 _PROXY = {"app.kubernetes.io/component": "proxy", "app.kubernetes.io/managed-by": "envoy-gateway"}
 
@@ -46,7 +53,7 @@ class GatewayArgs:
 def envoy_namespace_rules() -> tuple[Allow, ...]:
     """Return what Envoy Gateway's namespace allows: clients, the proxies' configuration, and the backends."""
     return (
-        from_anywhere("clients", _PROXY, [80 + _PORT_SHIFT, 443 + _PORT_SHIFT]),
+        from_anywhere("clients", _PROXY, [_HTTP_PORT, GATEWAY_PORT]),
         # xDS, rate limit and Wasm configuration.
         *between("configuration", {}, [18000, 18001, 18002]),
         to_managed_namespaces("to-backends", _PROXY),

@@ -10,6 +10,7 @@ import pulumi
 
 from infra.contract import BaseContract
 from infra.model.platform import DataStore, Platform, Sizing
+from infra.model.province import Province
 from infra.model.site import Site, SiteKind
 
 
@@ -22,12 +23,16 @@ class PlatformArgs:
         facts: the platform's facts.
         base: contract of the `base` layer.
         secret: returns the site's secret of a name, made once; a secret Output.
+        platforms: all platforms that are switched on at the site.
+        province: the province at the epoch in force; None: the site has no data of one.
     """
 
     site: Site
     facts: Platform
     base: pulumi.Output[BaseContract]
     secret: Callable[[str], pulumi.Output[str]]
+    platforms: tuple[Platform, ...] = ()
+    province: Province | None = None
 
     @property
     def sizing(self) -> Sizing:
