@@ -86,7 +86,9 @@ class Group(Model):
 class Login(Model):
     """How people sign in through the identity platform (OpenID Connect, authorization code)."""
 
-    callback: str = Field(pattern=r"^/\S*$", description="path to which the identity platform sends them back")
+    callback: str = Field(
+        pattern=r"^/\S*$", description="path to which the identity platform sends them back"
+    )
     groups: list[Group] = Field(min_length=1, description="who is in none of them is not let in")
 
 

@@ -1,7 +1,7 @@
 """The realm of the province's people: its settings, groups and clients, brought into Keycloak by a Job.
 
-Keycloak's own command for administrators (`kcadm`) does it, as a service account of the realm `master` that Keycloak makes
-at its first start. Accounts, second factors and memberships are people's, and are never touched.
+Keycloak's own command for administrators (`kcadm`) does it, as a service account of the realm `master` that Keycloak
+makes at its first start. Accounts, second factors and memberships are people's, and are never touched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a Plone site is to be, as a declaration that the image's `tinh_plone.seed` brings about.
 
-Pure: facts of the site, of the platform and of the province become plain data. Texts are Vietnamese, the language of the
-content; where there is one for both, English follows.
+Pure: facts of the site, of the platform and of the province become plain data. Texts are Vietnamese, the language of
+the content; where there is one for both, English follows.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def declaration(
             "url": f"https://{site.public_name(facts.public_names[0])}",
             "idle": IDLE,
             "groups": {
-                group.name: {"title": group.title.vi, "roles": list(group.roles)} for group in facts.login.groups
+                group.name: {"title": group.title.vi, "roles": list(group.roles)}
+                for group in facts.login.groups
             },
         },
         "content": [item.model_dump() for item in content],

@@ -126,8 +126,12 @@ def realm(deploy: Deploy, lab: Site) -> Engine:
 
 def test_the_realm_is_declared(lab: Site, golden_text: Callable[[Path, str], None]) -> None:
     platforms = [load_platform(name) for name in ("identity", "portal", "gazette")]
-    texts = files("province", platforms) | {"clients.json": json.dumps(clients(lab, platforms), indent=1) + "\n"}
-    golden_text(Path(__file__).parent / "golden" / "realm.txt", "".join(f"--- {n}\n{t}" for n, t in texts.items()))
+    texts = files("province", platforms) | {
+        "clients.json": json.dumps(clients(lab, platforms), indent=1) + "\n"
+    }
+    golden_text(
+        Path(__file__).parent / "golden" / "realm.txt", "".join(f"--- {n}\n{t}" for n, t in texts.items())
+    )
 
 
 def test_every_platform_with_users_is_a_client_with_its_secret(realm: Engine) -> None:

@@ -111,7 +111,9 @@ def test_invented_content_is_for_labs_only(lab: Site) -> None:
 def test_containers_come_before_what_is_in_them(lab: Site) -> None:
     for name in COMPONENTS:
         seen = {""}
-        content = portal_content(arguments(lab, name)) if name == "portal" else read_pages(PLATFORMS / name).of(lab)
+        content = (
+            portal_content(arguments(lab, name)) if name == "portal" else read_pages(PLATFORMS / name).of(lab)
+        )
         for item in content:
             assert item.parent in seen
             seen.add(f"{item.parent}/{item.id}".lstrip("/"))
@@ -187,7 +189,9 @@ def test_pods_fit_the_restricted_pod_security_level(engine: Engine) -> None:
         assert "command" not in container
 
 
-def test_the_database_is_reached_over_verified_tls_and_never_by_a_password_in_sight(engine: Engine, name: str) -> None:
+def test_the_database_is_reached_over_verified_tls_and_never_by_a_password_in_sight(
+    engine: Engine, name: str
+) -> None:
     for pod in pods(engine):
         env = {item["name"]: item for item in pod["containers"][0]["env"]}
         assert env["PGSSLMODE"]["value"] == "verify-full"

@@ -1,7 +1,7 @@
 """Signing in through the identity platform: where it is, and what it must know of each platform.
 
-Source: OpenID Connect Core 1.0, 3.1 (authorization code); https://www.keycloak.org/docs/latest/server_admin/ for the names
-of the fields.
+Source: OpenID Connect Core 1.0, 3.1 (authorization code); the names of the fields are those of
+https://www.keycloak.org/docs/latest/server_admin/.
 """
 
 from __future__ import annotations
@@ -96,7 +96,10 @@ def client(site: Site, platform: Platform) -> Object:
 def groups(platforms: Iterable[Platform]) -> list[Object]:
     """Return the groups that platforms give roles to, each once, by name."""
     found = {
-        group.name: {"name": group.name, "attributes": {"title": [group.title.vi], "title-en": [group.title.en]}}
+        group.name: {
+            "name": group.name,
+            "attributes": {"title": [group.title.vi], "title-en": [group.title.en]},
+        }
         for platform in platforms
         if platform.login
         for group in platform.login.groups

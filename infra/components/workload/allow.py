@@ -110,7 +110,9 @@ def between(name: str, pods: dict[str, str], ports: Sequence[int]) -> tuple[Allo
     )
 
 
-def one_way(name: str, source: dict[str, str], target: dict[str, str], ports: Sequence[int]) -> tuple[Allow, Allow]:
+def one_way(
+    name: str, source: dict[str, str], target: dict[str, str], ports: Sequence[int]
+) -> tuple[Allow, Allow]:
     """Let some pods of one namespace use others of it."""
     return (
         Allow(f"{name}-in", _spec("Ingress", target, [{"podSelector": {"matchLabels": source}}], ports)),

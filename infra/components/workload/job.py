@@ -1,7 +1,7 @@
 """A step that runs to its end once for each content of what it is given, as a Kubernetes Job.
 
-Jobs cannot be changed; Pulumi replaces one whose template differs. The digest of the step's input is in the template, so
-that another input runs the step again, and the same input does not.
+Jobs cannot be changed; Pulumi replaces one whose template differs. The digest of the step's input is in the
+template, so that another input runs the step again, and the same input does not.
 """
 
 from __future__ import annotations
@@ -68,7 +68,12 @@ def step(args: StepArgs) -> Object:
             "template": {
                 "metadata": {"labels": own, "annotations": {"tinh/input": digest(args.inputs)}},
                 "spec": pod(
-                    args.name, args.user, [args.container], args.volumes, restartPolicy="Never", **args.more or {}
+                    args.name,
+                    args.user,
+                    [args.container],
+                    args.volumes,
+                    restartPolicy="Never",
+                    **args.more or {},
                 ),
             },
         },

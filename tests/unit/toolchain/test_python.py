@@ -51,11 +51,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tool(folder: Path, **more: object) -> Tool:
     recipe = {"kind": "python", "folder": str(folder), "python": "3.11", "drop": ["*.po"], **more}
-    entry = {"name": "prog", "version": "1.0", "kind": "files", "why": "tests it", "stage": "lab", "build": recipe}
+    entry = {
+        "name": "prog",
+        "version": "1.0",
+        "kind": "files",
+        "why": "tests it",
+        "stage": "lab",
+        "build": recipe,
+    }
     return Tool.model_validate(entry)
 
 
-def test_packages_of_the_lock_file_and_our_own_without_commands_and_sources(folder: Path, tmp_path: Path) -> None:
+def test_packages_of_the_lock_file_and_our_own_without_commands_and_sources(
+    folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     python.build(tool(folder), {}, out, io.StringIO())

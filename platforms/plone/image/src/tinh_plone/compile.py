@@ -1,11 +1,11 @@
-"""What is done once when the image is made, because nothing can be written where it runs: `python -m tinh_plone.compile`."""
+"""What is done once when the image is made: `python -m tinh_plone.compile`. Nothing can be written where it runs."""
 
 from __future__ import annotations
 
 import compileall
 import sys
-from py_compile import PycInvalidationMode
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 from zope.i18n.compile import compile_mo_file
 

@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import Zope2
 import transaction
+import Zope2
 from AccessControl.SecurityManagement import newSecurityManager
 from AccessControl.users import system
 from plone import api
 from Products.CMFPlone.factory import addPloneSite
 from Testing.makerequest import makerequest
-from Zope2.Startup.run import make_wsgi_app
 from zope.component.hooks import setSite
 from zope.globalrequest import setRequest
+from Zope2.Startup.run import make_wsgi_app
 
 from tinh_plone.content import Content
 from tinh_plone.signing_in import sign_in
