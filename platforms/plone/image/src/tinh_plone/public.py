@@ -40,7 +40,12 @@ def make_filter(_settings: dict[str, str]) -> Callable[[Application], Applicatio
             if "/VirtualHost" in path or "/_vh_" in path:
                 start("400 Bad Request", [("Content-Type", "text/plain")])
                 return [b"Bad Request"]
-            return application(environ | {"PATH_INFO": before + path}, start)
+
+            def begin(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:  # noqa: ANN401 - WSGI
+                # Which versions run here is nobody's business.
+                return start(status, [each for each in headers if each[0].lower() != "x-powered-by"], error)
+
+            return application(environ | {"PATH_INFO": before + path}, begin)
 
         return answer
 

@@ -45,7 +45,6 @@ def sign_in(portal: Any, declared: dict[str, Any], secret: Path) -> list[str]:  
             "user_property_as_groupid": "groups",
             # Who is in none of them has nothing to do here.
             "allowed_groups": tuple(declared["groups"]),
-            "userinfo_endpoint_method": "GET",
         },
     )
     # TCVN 14423 5.5.2.2 a: sessions end when nothing happens.
