@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+from plone import api
+from plone.dexterity.utils import iterSchemataForType
 from Products.Five.browser import BrowserView
 
 
@@ -13,13 +15,11 @@ class IssueView(BrowserView):
 
     def documents(self) -> list[Any]:
         """Return the documents that the reader may see, by number."""
-        found = self.context.getFolderContents({"portal_type": "legal_document"})
+        found = api.content.find(context=self.context, depth=1, portal_type="legal_document")
         return sorted((brain.getObject() for brain in found), key=lambda document: document.number or "")
 
     def kind(self, document: Any) -> str:  # noqa: ANN401 - content of Plone
         """Return the title of a document's kind."""
-        from plone.dexterity.utils import iterSchemataForType
-
         (schema, *_) = iterSchemataForType("legal_document")
         return schema["kind"].vocabulary.getTerm(document.kind).title
 
