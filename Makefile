@@ -68,9 +68,13 @@ format: env ## Format and fix
 bench: env ## Timings side by side with what one would use instead
 	@$(PY) -m tests.bench
 
-lock: ## Write requirements.lock anew from pyproject.toml
+lock: ## Write the lock files anew: ours from pyproject.toml, those of images from their requirements.in
 	@$(VENV)/bin/uv pip compile --quiet pyproject.toml --extra dev --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --universal --python-version 3.11 --upgrade -o requirements.lock
+	@for folder in platforms/plone/image lab/toolchain/barman; do \
+	  $(VENV)/bin/uv pip compile --quiet $$folder/requirements.in --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --only-binary :all: --python-version 3.11 --no-emit-package psycopg2 \
+	    --python-platform x86_64-manylinux_2_36 --upgrade -o $$folder/requirements.lock; done
 
 clean: ## Remove the Python environment
 	rm -rf $(VENV)

@@ -25,6 +25,7 @@ from infra.model.certificates import authority_bundle
 from infra.model.exposure import Waf
 from infra.model.net import DualPrefix
 from infra.model.platform import PLATFORMS, Platform, load_platforms
+from infra.model.province import load_province, provinces
 from infra.model.site import Role, Site, SiteKind, has_network
 from infra.render.zones import ZoneFile, site_zones
 from stacks.context import Context
@@ -111,6 +112,7 @@ def deploy(context: Context) -> None:
     top = pulumi.ResourceOptions(provider=context.provider())
     names = firewalled(site, platforms)
     firewalls = [Firewall("waf", _firewall(site, names), top)] if names else []
+    province = load_province(site.name) if site.name in provinces() else None
     for platform in platforms:
         args = PlatformArgs(
             site=site,
@@ -122,6 +124,8 @@ def deploy(context: Context) -> None:
             identity=next((other.public_names[0] for other in platforms if other.id == IDENTITY), ""),
             sign_ins=tuple(other.id for other in platforms if other.signs_in),
             before_names=tuple(firewalls),
+            platforms=tuple(platforms),
+            province=province,
         )
         components[platform.id](platform.id, args, top)
     Dns(

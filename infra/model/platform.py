@@ -53,6 +53,23 @@ class Sizing(Model):
     database_memory: str = Quantity
 
 
+class Group(Model):
+    """People of the identity platform who may do something on this one."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="name of the group in the realm")
+    title: Text
+    roles: list[str] = Field(min_length=1, description="what the platform calls it that its members may do")
+
+
+class Login(Model):
+    """How people sign in through the identity platform (OpenID Connect, authorization code)."""
+
+    callback: str = Field(
+        pattern=r"^/\S*$", description="path to which the identity platform sends them back"
+    )
+    groups: list[Group] = Field(min_length=1, description="who is in none of them is not let in")
+
+
 class Link(Model):
     """A page about the platform."""
 
@@ -81,6 +98,12 @@ class Platform(Model):
         default_factory=dict, description="public name -> how it meets its clients; safe defaults without"
     )
     image: str = Field(pattern=r"^\S+:\S+$")
+    realm: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        description="realm of the province's people; the identity platform has it, no other one",
+    )
+    login: Login | None = Field(default=None, description="none: the platform has no users of its own")
     sizing: dict[SiteKind, Sizing]
     links: list[Link] = Field(default_factory=list)
 

@@ -107,13 +107,18 @@ class PypiBuild(Model):
     )
 
 
-class WheelsBuild(Model):
-    """Python packages of a lock file, laid out in `site/` for the Python of an image."""
+class PythonBuild(Model):
+    """The Python packages of an application: wheels by a lock file with hashes, and any packages of our own."""
 
-    kind: Literal["wheels"]
-    lock: str = Field(description="requirements with versions and hashes, path below lab/toolchain/")
-    python: str = Field("3.11", description="version of the image's Python")
-    interpreter: str = Field("/usr/bin/python3", description="what commands in site/bin start")
+    kind: Literal["python"]
+    folder: str = Field(
+        description="folder with requirements.lock and src/, its path seen from lab/toolchain/"
+    )
+    python: str = Field(pattern=r"^3\.[0-9]+$", description="of the image, whatever this machine has")
+    drop: list[str] = Field(default_factory=list, description="names of files (globs) that are left out")
+    interpreter: str = Field(
+        default="", description="what the packages' commands start in the image; empty: without commands"
+    )
 
 
 class MavenBuild(Model):
@@ -214,7 +219,7 @@ class LocalBuild(Model):
 
 
 Build = Annotated[
-    GoBuild | PypiBuild | WheelsBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
+    GoBuild | PypiBuild | PythonBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
     Field(discriminator="kind"),
 ]
 

@@ -16,11 +16,13 @@ from infra.components.data.database import Database
 from infra.components.data.mail import to_mail
 from infra.components.edge.policies import grant
 from infra.components.edge.public_name import publish
+from infra.components.identity.login import client_secret
 from infra.components.manifest import Component, Manifest, Object
-from infra.components.workload.allow import between, dns, from_gateway, postgresql, to_postgresql
+from infra.components.workload.allow import between, dns, from_gateway, one_way, postgresql, to_postgresql
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.components.workload.pod import pod
+from platforms.identity.realm import ADMIN, NAME, RealmArgs, admin_secret, realm_objects, resource_name
 
 _APP = "keycloak"
 _HTTP, _MANAGEMENT = 8080, 9000
@@ -78,6 +80,8 @@ def _environment(args: KeycloakArgs) -> list[Object]:
         "KC_DB_PASSWORD": (database.credentials, "password"),
         "KC_BOOTSTRAP_ADMIN_USERNAME": (_ADMIN, "username"),
         "KC_BOOTSTRAP_ADMIN_PASSWORD": (_ADMIN, "password"),
+        "KC_BOOTSTRAP_ADMIN_CLIENT_ID": (ADMIN, "client"),
+        "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": (ADMIN, "secret"),
     }
     return [{"name": name, "value": value} for name, value in plain.items()] + [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": source, "key": item}}}
@@ -181,6 +185,7 @@ class Identity(Component):
                     from_gateway(app, [_HTTP]),
                     *between("cache", app, _CACHE_PORTS),
                     to_mail(app),
+                    *one_way("realm", labels.selector(NAME), app, [_HTTP]),
                     to_postgresql(stored.name, app),
                     *postgresql(args.site, stored.name, app),
                 ),
@@ -200,7 +205,10 @@ class Identity(Component):
             },
             self.child(space),
         )
-        made: list[pulumi.Resource] = [space, database, admin]
+        service_account = Manifest(
+            f"{name}-{ADMIN}", admin_secret(name, args.secret(f"{name}-{ADMIN}")), self.child(space)
+        )
+        made: list[pulumi.Resource] = [space, database, admin, service_account]
         for obj in keycloak(
             KeycloakArgs(
                 namespace=name,
@@ -212,12 +220,29 @@ class Identity(Component):
             )
         ):
             made.append(Manifest(f"{name}-{obj['kind']}", obj, self.child(*made), timeout="15m"))
+        if args.facts.realm:
+            self._realm(name, args, args.facts.realm, made)
         # The certificate takes seconds, the server a minute: side by side.
         publish(args, _APP, 80, inside)
         if args.sign_ins:
             users = grant("sign-in", name, _APP, "SecurityPolicy", args.sign_ins)
             Manifest(f"{name}-sign-in", users, inside)
         self.register_outputs({"url": f"https://{args.host}"})
+
+    def _realm(self, name: str, args: PlatformArgs, realm: str, server: list[pulumi.Resource]) -> None:
+        """Declare the realm of the province's people, once Keycloak answers."""
+        declared = RealmArgs(
+            namespace=name,
+            image=args.facts.image,
+            server=f"http://{_APP}.{name}.svc",
+            site=args.site,
+            realm=realm,
+            platforms=args.platforms,
+            secrets={each.id: args.secret(client_secret(each)) for each in args.platforms if each.login},
+        )
+        made = [*server]
+        for obj in realm_objects(declared):
+            made.append(Manifest(resource_name(name, obj), obj, self.child(*made), timeout="15m"))
 
 
 COMPONENT: PlatformComponent = Identity

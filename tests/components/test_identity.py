@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pulumi
 import pytest
 
@@ -12,6 +16,7 @@ from infra.model.data import load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
 from platforms.identity.component import Identity
+from platforms.identity.realm import clients, files
 from tests.conftest import SECRET, Deploy, Engine
 
 BASE = BaseContract(
@@ -109,3 +114,70 @@ def test_several_replicas_share_their_caches(deploy: Deploy, sim: Site) -> None:
     assert setting(spec["template"]["spec"], "KC_CACHE")["value"] == "ispn"
     (rule,) = engine.one("NetworkPolicy", "allow-cache-in").inputs["spec"]["ingress"]
     assert [port["port"] for port in rule["ports"]] == [7800, 57800]
+
+
+# --- the realm of the province's people ---
+
+
+def with_clients(site: Site) -> None:
+    platforms = tuple(load_platform(name) for name in ("identity", "portal", "gazette"))
+    args = PlatformArgs(
+        site=site,
+        facts=platforms[0],
+        base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
+        secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
+        platforms=platforms,
+    )
+    Identity("identity", args)
+
+
+@pytest.fixture
+def realm(deploy: Deploy, lab: Site) -> Engine:
+    return deploy(lambda: with_clients(lab))
+
+
+def test_the_realm_is_declared(lab: Site, golden_text: Callable[[Path, str], None]) -> None:
+    platforms = [load_platform(name) for name in ("identity", "portal", "gazette")]
+    texts = files("province", platforms) | {
+        "clients.json": json.dumps(clients(lab, platforms), indent=1) + "\n"
+    }
+    golden_text(
+        Path(__file__).parent / "golden" / "realm.txt", "".join(f"--- {n}\n{t}" for n, t in texts.items())
+    )
+
+
+def test_every_platform_with_users_is_a_client_with_its_secret(realm: Engine) -> None:
+    assert realm.one("Secret", "realm-clients").inputs["stringData"] == {
+        "portal.json": SECRET,
+        "gazette.json": SECRET,
+    }
+
+
+def test_no_secret_is_an_argument_or_in_clear_text(realm: Engine) -> None:
+    job = realm.one("Job", "realm").inputs["spec"]["template"]["spec"]
+    (container,) = job["containers"]
+    assert container["command"] == ["/bin/sh", "/realm/apply.sh"]
+    assert "secret of" not in json.dumps(job)
+    assert "secret of" not in json.dumps(realm.one("ConfigMap", "realm").inputs)
+
+
+def test_the_realm_comes_after_the_server_and_again_when_a_client_changes(
+    deploy: Deploy, lab: Site, realm: Engine
+) -> None:
+    def stamp(engine: Engine) -> str:
+        return engine.one("Job", "realm").inputs["spec"]["template"]["metadata"]["annotations"]["tinh/input"]
+
+    assert any(urn.endswith("identity-Deployment") for urn in realm.one("Job", "realm").depends_on)
+    assert stamp(deploy(lambda: with_clients(lab))) == stamp(realm)
+    moved = lab.model_copy(update={"zone": "other.tinh.test"})
+    assert stamp(deploy(lambda: with_clients(moved))) != stamp(realm)
+
+
+def test_keycloak_and_the_step_share_the_service_account(realm: Engine) -> None:
+    server = realm.one("Deployment", "keycloak").inputs["spec"]["template"]["spec"]
+    wanted = {"secretKeyRef": {"name": "realm-admin", "key": "secret"}}
+    assert setting(server, "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET")["valueFrom"] == wanted
+    job = realm.one("Job", "realm").inputs["spec"]["template"]["spec"]
+    assert setting(job, "KC_CLI_CLIENT_SECRET")["valueFrom"] == wanted
+    (rule,) = realm.one("NetworkPolicy", "allow-realm-in").inputs["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "realm"}}}]

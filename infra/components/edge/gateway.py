@@ -14,13 +14,18 @@ from infra import labels
 from infra.components.edge.load_balancer import requested
 from infra.components.edge.policies import GATEWAY_API, POLICY_API, client_traffic, target
 from infra.components.manifest import Component, Manifest, Object, wait_for
-from infra.components.workload.allow import Allow, between, dns, from_anywhere, to_managed_namespaces
+from infra.components.workload.allow import (
+    GATEWAY_PORT,
+    Allow,
+    between,
+    dns,
+    from_anywhere,
+    to_managed_namespaces,
+)
 from infra.model.exposure import Exposure
 from infra.model.net import DualAddress
 
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
-#: Envoy Gateway moves ports below 1024 up by this much, so that the proxy needs no capability.
-_PORT_SHIFT = 10000
 #: One line for each request, as JSON. The address and port are those of the connection, which no header can change;
 #: the query is left out, because it may hold somebody's data or a token.
 #: Source: https://www.envoyproxy.io/docs/envoy/v1.39.0/configuration/observability/access_log/usage
@@ -57,6 +62,8 @@ CONNECTION_LOG = {
 #: Too many requests are refused before anything costly: a filter goes before each of these that a name has.
 _FILTERS = "envoy.filters.http"
 _AFTER_RATE_LIMIT = ("ext_proc", "buffer", "oauth2")
+#: Where HTTP comes in at the proxies, as GATEWAY_PORT is for HTTPS.
+_HTTP_PORT = 10080
 #: Labels that Envoy Gateway puts on the proxies it makes.
 _PROXY = {"app.kubernetes.io/component": "proxy", "app.kubernetes.io/managed-by": "envoy-gateway"}
 
@@ -86,7 +93,7 @@ class GatewayArgs:
 def envoy_namespace_rules() -> tuple[Allow, ...]:
     """Return what Envoy Gateway's namespace allows: clients, the proxies' configuration, and the backends."""
     return (
-        from_anywhere("clients", _PROXY, [80 + _PORT_SHIFT, 443 + _PORT_SHIFT]),
+        from_anywhere("clients", _PROXY, [_HTTP_PORT, GATEWAY_PORT]),
         # xDS, rate limit and Wasm configuration.
         *between("configuration", {}, [18000, 18001, 18002]),
         to_managed_namespaces("to-backends", _PROXY),

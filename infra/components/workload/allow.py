@@ -20,6 +20,8 @@ CNPG_CLUSTER = "cnpg.io/cluster"
 ENVOY_NAMESPACE = "envoy-gateway-system"
 CNPG_NAMESPACE = "cnpg-system"
 POSTGRESQL_PORT = 5432
+#: Where the gateway's proxies listen for HTTPS: Envoy Gateway moves ports below 1024 up by 10000.
+GATEWAY_PORT = 10443
 #: HTTPS status port of every PostgreSQL instance; the operator and the other instances ask it.
 CNPG_STATUS_PORT = 8000
 _CNPG_METRICS_PORT = 9187
@@ -149,6 +151,24 @@ def between(name: str, pods: dict[str, str], ports: Sequence[int]) -> tuple[Allo
     )
 
 
+def one_way(
+    name: str, source: dict[str, str], target: dict[str, str], ports: Sequence[int]
+) -> tuple[Allow, Allow]:
+    """Let some pods of one namespace use others of it."""
+    return (
+        Allow(f"{name}-in", _spec("Ingress", target, [{"podSelector": {"matchLabels": source}}], ports)),
+        Allow(f"{name}-out", _spec("Egress", source, [{"podSelector": {"matchLabels": target}}], ports)),
+    )
+
+
+def to_gateway(pods: dict[str, str]) -> Allow:
+    """Let pods use published names, over HTTPS through the gateway like everybody else.
+
+    The ports are the proxies' own: policies are enforced after the Service address is translated.
+    """
+    return Allow("to-gateway", _spec("Egress", pods, [_in_namespace(ENVOY_NAMESPACE)], [GATEWAY_PORT]))
+
+
 def to_managed_namespaces(
     name: str, pods: dict[str, str], ports: Sequence[int] = (), target: dict[str, str] | None = None
 ) -> Allow:
@@ -162,22 +182,22 @@ def to_managed_namespaces(
     return Allow(name, _spec("Egress", pods, [peer], ports))
 
 
-def to_postgresql(cluster: str, pods: dict[str, str]) -> Allow:
+def to_postgresql(cluster: str, pods: dict[str, str], name: str = "to-postgresql") -> Allow:
     """Let a workload use a PostgreSQL cluster of its own namespace."""
     peers: list[Object] = [{"podSelector": {"matchLabels": {CNPG_CLUSTER: cluster}}}]
-    return Allow("to-postgresql", _spec("Egress", pods, peers, [POSTGRESQL_PORT]))
+    return Allow(name, _spec("Egress", pods, peers, [POSTGRESQL_PORT]))
 
 
-def postgresql(site: Site, cluster: str, clients: dict[str, str]) -> tuple[Allow, ...]:
+def postgresql(site: Site, cluster: str, *clients: dict[str, str]) -> tuple[Allow, ...]:
     """Let a CloudNativePG cluster work: clients, operator, replication, archive, metrics, and its use of the API.
 
     Args:
         site: the site.
         cluster: name of the CNPG Cluster.
-        clients: labels of the pods of the same namespace that use the database.
+        clients: labels of the pods of the same namespace that use the database, for each workload.
     """
     pods = {CNPG_CLUSTER: cluster}
-    client: list[Object] = [{"podSelector": {"matchLabels": clients}}]
+    client: list[Object] = [{"podSelector": {"matchLabels": each}} for each in clients]
     operator = [_in_namespace(CNPG_NAMESPACE)]
     return (
         Allow("postgresql-from-clients", _spec("Ingress", pods, client, [POSTGRESQL_PORT])),

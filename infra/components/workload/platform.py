@@ -13,6 +13,7 @@ from infra.components.data.database import DatabaseArgs
 from infra.contract import BaseContract, DataContract
 from infra.model.data import Holding
 from infra.model.platform import Platform, Sizing
+from infra.model.province import Province
 from infra.model.site import Site, SiteKind
 
 
@@ -30,6 +31,8 @@ class PlatformArgs:
         identity: public name of the platform where people sign in; empty: there is none.
         sign_ins: ids of the platforms whose names need its sign-in.
         before_names: what must be there before a name is published: the firewall that looks at its requests.
+        platforms: all platforms that are switched on at the site.
+        province: the province at the epoch in force; None: the site has no data of one.
     """
 
     site: Site
@@ -41,6 +44,8 @@ class PlatformArgs:
     identity: str = ""
     sign_ins: tuple[str, ...] = ()
     before_names: tuple[pulumi.Resource, ...] = ()
+    platforms: tuple[Platform, ...] = ()
+    province: Province | None = None
 
     @property
     def sizing(self) -> Sizing:

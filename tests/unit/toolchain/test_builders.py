@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import HostError, IntegrityError, ToolError
-from lab.toolchain import go, local, maven, process, pypi, wheels
+from lab.toolchain import go, local, maven, process, pypi
 from lab.toolchain.builders import BUILDERS, DOWNLOAD, PULL
 from lab.toolchain.model import Tool
 from tests.unit.toolchain.catalogues import local as entry
@@ -239,7 +239,6 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         zipped.writestr("prog/pkg/b/c", "2")
         zipped.writestr("prog-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: prog\nVersion: 1.0\n")
         zipped.writestr("prog-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        zipped.writestr("prog-1.0.dist-info/entry_points.txt", "[console_scripts]\nprog = prog:main\n")
         zipped.writestr("prog-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(file.parent))
@@ -273,26 +272,6 @@ def test_wheel_pattern_must_match_one_file(wheel: str, out: Path, pattern, count
     build = tool(kind="pypi", requirement="prog=={version}", sha256=wheel, files={"bin/prog": pattern})
     with pytest.raises(ToolError, match=f"{count} files of the wheel match"):
         pypi.build(build, {}, out, io.StringIO())
-
-
-def lock(folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str) -> Tool:
-    (folder / "requirements.lock").write_text(f"prog==1.0 --hash=sha256:{sha256}\n")
-    monkeypatch.setattr(wheels, "HERE", folder)
-    return tool(kind="wheels", lock="requirements.lock", interpreter="/image/python3")
-
-
-def test_wheels_of_a_lock_file_start_the_images_python(wheel: str, tmp_path: Path, out: Path, monkeypatch):
-    wheels.build(lock(tmp_path, monkeypatch, wheel), {}, out, io.StringIO())
-    assert (out / "site" / "prog" / "pkg" / "a").read_text() == "1"
-    script = out / "site" / "bin" / "prog"
-    assert script.read_text().startswith("#!/image/python3\n")
-    assert script.stat().st_mode & 0o111
-
-
-def test_a_wheel_that_differs_from_its_lock_is_refused(wheel: str, tmp_path: Path, out: Path, monkeypatch):
-    del wheel
-    with pytest.raises(ToolError, match="0" * 64):
-        wheels.build(lock(tmp_path, monkeypatch, "0" * 64), {}, out, io.StringIO())
 
 
 # --- Maven ---
