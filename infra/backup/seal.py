@@ -5,8 +5,9 @@ A stream passes in pieces: nothing is held in memory or written to disk on the w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -36,11 +37,14 @@ class Tap:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self._hash, self._size = stream, hashlib.sha256(), 0
         self._left = memoryview(b"")
+        #: What went wrong with the stream, Ctrl-C too: the library would make a text of it.
+        self.broken: BaseException | None = None
 
     def read(self, count: int = -1) -> bytes:
         """Return the next bytes; none at the end."""
         if not self._left:
-            chunk = self._stream.read(CHUNK)
+            with self._remembered():
+                chunk = self._stream.read(CHUNK)
             self._hash.update(chunk)
             self._size += len(chunk)
             self._left = memoryview(chunk)
@@ -52,12 +56,22 @@ class Tap:
         """Pass bytes on."""
         self._hash.update(data)
         self._size += len(data)
-        self._stream.write(data)
+        with self._remembered():
+            self._stream.write(data)
         return len(data)
 
     def flush(self) -> None:
         """Pass on what is on its way."""
-        self._stream.flush()
+        with self._remembered():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _remembered(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except BaseException as error:
+            self.broken = error
+            raise
 
     @property
     def measured(self) -> Measured:
@@ -92,7 +106,10 @@ def seal(source: IO[bytes], sink: IO[bytes], recipients: Sequence[str]) -> tuple
             f"a recipient is no public key of age: {error}", where="backup.yaml: recipients", fix="age1..."
         ) from None
     read, written = Tap(source), Tap(sink)
-    pyrage.encrypt_io(read, written, keys)
+    try:
+        pyrage.encrypt_io(read, written, keys)
+    except (pyrage.EncryptError, OSError) as error:
+        raise read.broken or written.broken or error from None
     return read.measured, written.measured
 
 
@@ -112,7 +129,9 @@ def unseal(source: IO[bytes], sink: IO[bytes], identity: str, where: str) -> tup
     key, read, written = _identity(identity, where), Tap(source), Tap(sink)
     try:
         pyrage.decrypt_io(read, written, [key])
-    except pyrage.DecryptError as error:
+    except (pyrage.DecryptError, OSError) as error:
+        if broken := read.broken or written.broken:
+            raise broken from None
         if "matching keys" in str(error):
             raise wrong_key(str(key.to_public()), (), where) from None
         raise IntegrityError(

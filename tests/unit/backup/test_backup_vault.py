@@ -265,3 +265,13 @@ def test_a_broken_connection_leaves_no_entry_and_no_harm(root):
     made = back_up(root)
     assert vault(root, "writer").check() == [] and read(root, made) == b"content"
     assert made.at == NOW - timedelta(minutes=5)
+
+
+def test_ctrl_c_on_the_way_stays_ctrl_c(root):
+    class Source(io.RawIOBase):
+        def read(self, count=-1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vault(root, "writer").put(Source(), [RECIPIENT])
+    assert not list((root / "blobs").glob("[0-9a-f]*"))

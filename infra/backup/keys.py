@@ -1,0 +1,69 @@
+"""Keys of backups. Production has the public key and the writer's; what opens and clears out is kept elsewhere.
+
+In a data centre the public keys are in `backup.yaml`, made in a ceremony (docs/backup.md). A lab makes its own, in the
+folder `vault` of its state: the same folder that an operator of a data centre brings from the safe.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from infra import paths, private
+from infra.backup import seal
+from infra.backup.vault import keys_of
+from infra.errors import TinhError
+from infra.model.backup import load_policy
+from infra.model.site import Site, SiteKind
+
+IDENTITY = "identity.age"
+
+
+def recipients(site: Site) -> tuple[str, ...]:
+    """Return the public keys for which a site seals.
+
+    Raises:
+        TinhError: a data centre names none.
+    """
+    found = load_policy(site.name).recipients
+    if found:
+        return found
+    if site.kind is SiteKind.DATACENTRE:
+        raise TinhError(
+            "no public key to seal backups for",
+            where=f"stacks/sites/{site.name}/backup.yaml: recipients",
+            fix="hold the key ceremony (docs/backup.md) and enter the public keys",
+        )
+    file = paths.state(site.name).vault / IDENTITY
+    return (seal.public_of(private.once(file, lambda: seal.make_identity().encode()).decode(), str(file)),)
+
+
+def identity(site: Site, file: Path | None) -> str:
+    """Return the private key that opens backups.
+
+    Args:
+        site: the site.
+        file: where it is; None: in the folder `vault`.
+
+    Raises:
+        TinhError: it is not there.
+    """
+    place = file or paths.state(site.name).vault / IDENTITY
+    try:
+        return place.read_text("utf-8")
+    except OSError as error:
+        raise TinhError(
+            f"the key that opens backups is not here: {error.strerror}", where=str(place),
+            fix="bring it from where it is kept and give --identity FILE",
+        ) from None  # fmt: skip
+
+
+def make(site: Site) -> None:
+    """Make the three keys of the machines with the copies, and a lab's own key for sealing; once."""
+    keys = keys_of(site)
+    for key in (keys.writer, keys.reader, keys.keeper):
+        key.parent.mkdir(exist_ok=True, mode=0o700)
+        if not key.exists():
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key.name, "-f", str(key)]
+            subprocess.run(words, check=True, timeout=30)
+    recipients(site)
