@@ -58,28 +58,40 @@ def back_up(backups: Backups, data_set: DataSet, *, whole: bool = False) -> Entr
     """Take one backup, with the data set's lock held.
 
     Raises:
+        LockedError: another command works on it.
+        TinhError: see `take_one`.
+    """
+    from cli import locks
+    from infra import paths
+
+    with locks.data_lock(paths.state(backups.site.name), data_set.name, "tinh backup run"):
+        return take_one(backups, data_set, whole=whole)
+
+
+def take_one(backups: Backups, data_set: DataSet, *, whole: bool = False) -> Entry:
+    """Take one backup; the caller holds the data set's lock.
+
+    Raises:
         TinhError: see `infra.backup.take` and the module of the kind.
     """
     import dataclasses
 
-    from cli import locks
-    from infra import paths, receipt
+    from infra import receipt
     from infra.backup import keys, kinds
     from infra.backup.catalogue import new_id
     from infra.backup.source import Ground
     from infra.backup.take import take
 
     site = backups.site
-    with locks.data_lock(paths.state(site.name), data_set.name, "tinh backup run"):
-        begun = now()
-        number = new_id(begun)
-        first = backups.vaults("writer")[0]
-        with kinds.of(data_set.kind).take(Ground(site, data_set, number, _say)) as taken:
-            return take(
-                site, data_set, dataclasses.replace(taken, whole=taken.whole or whole), first,
-                number=number, begun=begun, recipients=keys.recipients(site),
-                key=receipt.province_key(site.name), tell=_say, progress=counter(data_set.name),
-            )  # fmt: skip
+    begun = now()
+    number = new_id(begun)
+    recipients, key = keys.recipients(site), receipt.province_key(site.name)
+    first = backups.vaults("writer")[0]
+    with kinds.of(data_set.kind).take(Ground(site, data_set, number, _say)) as taken:
+        return take(
+            site, data_set, dataclasses.replace(taken, whole=taken.whole or whole), first, number=number,
+            begun=begun, recipients=recipients, key=key, tell=_say, progress=counter(data_set.name),
+        )  # fmt: skip
 
 
 @command.command("list")

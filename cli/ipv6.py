@@ -92,7 +92,7 @@ def verify(file: Path, key: str | None) -> int:
     from infra.parity.document import KIND
 
     document = receipt.read(file)
-    content = receipt.verify(document, str(file), _public(key))
+    content = receipt.verify(document, str(file), public_of(key))
     if content.get("kind") != KIND:
         raise TinhError(
             f"a document of kind {content.get('kind')!r}, not {KIND!r}",

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from infra import paths, private, timings
+from infra.backup import keys as backup_keys
 from infra.errors import HostError, RefusedError, TinhError, ToolError
+from infra.model.backup import load_policy
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
 from infra.model.province import load_record
@@ -26,7 +29,7 @@ from lab import doctor, pki, podman, topology
 
 Tell = Callable[[str], None]
 #: Artifacts that Ansible puts on machines.
-ARTIFACTS = ("kubernetes", "cni-plugins", "registry", "manifest-kube-router")
+ARTIFACTS = ("kubernetes", "etcd", "cni-plugins", "registry", "manifest-kube-router")
 REGISTRY_PORT = 5000
 
 
@@ -145,7 +148,7 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
         ensure_outside(site, tell)
     log = state.logs / "lab-ansible.log"
     log.parent.mkdir(exist_ok=True)
-    hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: str(found[n]) for n in ARTIFACTS})
+    hosts = hosts_of(site, {n: str(found[n]) for n in ARTIFACTS})
     from infra.ansible import play
 
     with _phase(name, "day 0: machines", tell):
@@ -158,6 +161,15 @@ def up(name: str = "lab", counts: dict[Role, int] | None = None, tell: Tell = pr
         fetch_kubeconfig(site)
     _converged(name).write_text(fingerprint(site, hosts))
     return site
+
+
+def hosts_of(site: Site, artifacts: dict[str, str]) -> dict[str, Any]:
+    """Return Ansible's inventory of a site, with its keys from the state folder."""
+    state = paths.state(site.name)
+    return inventory(
+        site, ssh=state.ssh, pki=state.pki, vault=state.vault, artifacts=artifacts,
+        locked_days=load_policy(site.name).retention.locked_days,
+    )  # fmt: skip
 
 
 def ensure_up(name: str = "lab", tell: Tell = print) -> Site:
@@ -183,8 +195,7 @@ def is_up(name: str = "lab") -> bool:
 
     try:
         found = {n: str(artifact(n)) for n in (*ARTIFACTS, "rootfs-machine")}
-        state = paths.state(name)
-        hosts = inventory(site, ssh=state.ssh, pki=state.pki, artifacts={n: found[n] for n in ARTIFACTS})
+        hosts = hosts_of(site, {n: found[n] for n in ARTIFACTS})
         if _converged(name).read_text() != fingerprint(site, hosts):
             return False
         for container in _containers(site.all_machines(), site, Path(found["rootfs-machine"])):
@@ -227,6 +238,7 @@ def make_keys(site: Site) -> None:
         pki.ensure_certificate(state.pki, machine.name, machine.name, names=names)
     pki.ensure_encryption_config(state.pki / "encryption.yaml")
     pki.ensure_ssh(state.ssh, {m.name: list(m.primary.pair()) for m in machines_of(site)})
+    backup_keys.make(site)
 
 
 def machines_of(site: Site) -> list[Machine]:
