@@ -246,6 +246,23 @@ def prune_plans(backups: Backups, sets: Sequence[DataSet]) -> list[PrunePlan]:
     return plans
 
 
+@command.command()
+@site_option
+def keys(site: str) -> None:
+    """Make the keys of the machines with the copies, once, and the kit that is to be kept elsewhere.
+
+    The private key that opens backups is made in a ceremony and not here, but in a lab (docs/backup.md).
+    """
+    from infra import paths
+    from infra.backup import keys as made
+    from infra.model.site import load_site
+
+    target = load_site(site)
+    made.make(target)
+    click.echo(f"kit: {paths.state(site).vault}: bring it to where it is kept, then remove it here")
+    click.echo(f"backups are sealed for {', '.join(made.recipients(target))}")
+
+
 def _due(backups: Backups, sets: Sequence[DataSet]) -> list[DataSet]:
     from datetime import timedelta
 

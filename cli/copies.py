@@ -56,14 +56,13 @@ class Backups:
         """Return the copies, reached with the key of a role: `writer`, `reader` or `keeper`."""
         from infra.backup import vault
 
-        keys = vault.keys_of(self.site, self.kit)
-        return vault.vaults(self.site, getattr(keys, role), keys.config)
+        return vault.vaults(self.site, getattr(vault.keys_of(self.site, self.kit), role))
 
     def look(self, role: str = "writer", data_set: str = "") -> list[Copy]:
         """Return the catalogues of all copies; entries that the province has not signed are left out and named."""
-        from infra import receipt
+        from infra.backup import keys
 
-        public = receipt.public_text(receipt.province_key(self.site.name))
+        public = keys.signer(self.site, self.kit)
         return [vault.look(public, data_set) for vault in self.vaults(role)]
 
     def identity(self, file: Path | None) -> str:

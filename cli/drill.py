@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.copies import Backups, counter, identity_option, kit_option, now, open_backups
-from cli.options import json_option, site_option
+from cli.options import json_option, public_key, site_option
 
 if TYPE_CHECKING:
     from infra.backup.drill import Result
@@ -119,13 +119,12 @@ def status(site: str, as_json: bool) -> int:
 @click.option("--key", help="The province's public key (base64), or any document that it has signed.")
 def verify(file: Path, key: str | None) -> int:
     """Check receipt FILE offline: it is as it was signed (exit 7 if not); exit 3 when something in it is not proven."""
-    from cli.ipv6 import public_of
     from infra import receipt
     from infra.backup.drill import KIND
     from infra.errors import Exit, TinhError
 
     document = receipt.read(file)
-    content = receipt.verify(document, str(file), public_of(key))
+    content = receipt.verify(document, str(file), public_key(key))
     if content.get("kind") != KIND:
         raise TinhError(
             f"a document of kind {content.get('kind')!r}, not {KIND!r}",

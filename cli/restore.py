@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Bring data set NAME back, beside what serves (--as) or in its place (--in-place).
 
-    What serves is left alone until everything is back and has been compared with what was recorded; a restore that fails
-    or is interrupted changes nothing. Without --as and --in-place only the plan is shown.
+    What serves is left alone until everything is back and has been compared with what was recorded; a restore that
+    fails or is interrupted changes nothing. Without --as and --in-place only the plan is shown.
     """
     from cli import locks
     from infra import paths

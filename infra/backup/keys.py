@@ -9,14 +9,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from infra import paths, private
+from infra import paths, private, receipt
 from infra.backup import seal
-from infra.backup.vault import keys_of
+from infra.backup.vault import keys_of, machines
 from infra.errors import TinhError
 from infra.model.backup import load_policy
 from infra.model.site import Site, SiteKind
 
-IDENTITY = "identity.age"
+#: Files of the kit: the private key that opens backups, and the public key that signs the catalogue.
+IDENTITY, SIGNER = "identity.age", "province.pub"
 
 
 def recipients(site: Site) -> tuple[str, ...]:
@@ -58,12 +59,34 @@ def identity(site: Site, file: Path | None) -> str:
         ) from None  # fmt: skip
 
 
+def signer(site: Site, kit: Path | None) -> str:
+    """Return the public key that must have signed the catalogue: the kit's, where the site itself may be lost."""
+    file = (kit or paths.state(site.name).vault) / SIGNER
+    if file.exists():
+        return file.read_text("utf-8").strip()
+    return receipt.public_text(receipt.province_key(site.name))
+
+
 def make(site: Site) -> None:
-    """Make the three keys of the machines with the copies, and a lab's own key for sealing; once."""
-    keys = keys_of(site)
+    """Make the keys of the machines with the copies once, and complete the kit: all that a rebuild needs besides them.
+
+    The kit is the folder `vault`: the private key, the reader's and the keeper's, where the machines are, their host
+    keys, and the province's public key. It is to be kept elsewhere (docs/backup.md).
+    """
+    keys, state = keys_of(site), paths.state(site.name)
     for key in (keys.writer, keys.reader, keys.keeper):
         key.parent.mkdir(exist_ok=True, mode=0o700)
         if not key.exists():
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key.name, "-f", str(key)]
             subprocess.run(words, check=True, timeout=30)
-    recipients(site)
+    if site.kind is not SiteKind.DATACENTRE:
+        recipients(site)
+    copies = machines(site)
+    config = [line for m in copies for line in (f"Host {m.name}", f"  HostName {m.primary.ipv6}")]
+    private.write(state.vault / "config", ("\n".join(config) + "\n").encode())
+    names = {name for m in copies for name in (m.name, *m.primary.pair())}
+    lines = (state.ssh / "known_hosts").read_text("utf-8").splitlines()
+    known = [line for line in lines if line.split(" ", 1)[0] in names]
+    private.write(state.vault / "known_hosts", ("\n".join(known) + "\n").encode())
+    public = receipt.public_text(receipt.province_key(site.name))
+    private.write(state.vault / SIGNER, f"{public}\n".encode())

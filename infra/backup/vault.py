@@ -165,23 +165,21 @@ class Vault:
 
 @dataclass(frozen=True)
 class Keys:
-    """Which key opens a copy for what; production has the first only.
+    """Which key opens a copy for what. Production has the first only; the others lie in the kit.
 
     Args:
-        config: ssh configuration that names the machines and their keys.
         writer: adds, and looks.
         reader: takes out.
         keeper: clears out.
     """
 
-    config: Path
     writer: Path
     reader: Path
     keeper: Path
 
 
 def keys_of(site: Site, kit: Path | None = None) -> Keys:
-    """Return where a site's keys are.
+    """Return where a site's keys are. Beside each lies `config`, by which ssh finds the machines, and `known_hosts`.
 
     Args:
         site: the site.
@@ -189,8 +187,7 @@ def keys_of(site: Site, kit: Path | None = None) -> Keys:
     """
     state = paths.state(site.name)
     kit = kit or state.vault
-    config = kit / "config" if (kit / "config").exists() else state.ssh / "config"
-    return Keys(config, state.ssh / "backup-writer", kit / "reader", kit / "keeper")
+    return Keys(state.ssh / "backup-writer", kit / "reader", kit / "keeper")
 
 
 def machines(site: Site) -> list[Machine]:
@@ -198,8 +195,8 @@ def machines(site: Site) -> list[Machine]:
     return [machine for role in ROLES for machine in site.by_role(role)]
 
 
-def vaults(site: Site, key: Path, config: Path) -> list[Vault]:
-    """Return all copies of a site, as one key reaches them.
+def vaults(site: Site, key: Path) -> list[Vault]:
+    """Return all copies of a site, as one key reaches them; the nearer one first.
 
     Raises:
         TinhError: the site has no machine for copies, or the key is not there.
@@ -216,7 +213,11 @@ def vaults(site: Site, key: Path, config: Path) -> list[Vault]:
             f"the key {key.name} of the machines with the copies is not here", where=str(key),
             fix="bring the folder `vault` from where it is kept (docs/backup.md), or make the site first",
         )  # fmt: skip
-    options = ("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5")
+    options = (
+        "-o", f"UserKnownHostsFile={key.parent / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes",
+        "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5",
+    )  # fmt: skip
+    config = key.parent / "config"
     return [
         Vault(m.name, ("ssh", "-F", str(config), "-i", str(key), "-l", USER, *options, m.name)) for m in found
     ]
