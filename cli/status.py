@@ -51,7 +51,21 @@ def collect(site: Site, layers: list[str]) -> dict[str, Any]:
         "published": contract.read(contract.PlatformsContract, output, f"platforms.{site.name}").urls
         if output
         else {},
+        "drills": _drills(site),
     }
+
+
+def _drills(site: Site) -> dict[str, str]:
+    """Return data set -> why a restore of it has to be proven; looks at receipts only."""
+    from datetime import UTC, datetime
+
+    from infra.backup.drill import last_passed, overdue
+    from infra.backup.sets import data_sets
+    from infra.model.site import SiteKind
+
+    if site.kind is SiteKind.SIM:  # nothing runs there that could be lost
+        return {}
+    return overdue(data_sets(site), last_passed(site.name), datetime.now(UTC))
 
 
 def _cluster(site: Site) -> dict[str, Any]:
@@ -105,6 +119,10 @@ def text(report: dict[str, Any]) -> str:
             if not (lock["alive"] and stack["lock"]):
                 lines.append(f"  Pulumi's lock: {lock['owner']}{fix}")
     lines += [f"{platform:12} {url}" for platform, url in report["published"].items()]
+    lines += [
+        click.style(f"restore of {name} {why}: tinh drill run", fg="red")
+        for name, why in report["drills"].items()
+    ]
     return "\n".join(lines)
 
 

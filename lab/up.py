@@ -167,7 +167,7 @@ def hosts_of(site: Site, artifacts: dict[str, str]) -> dict[str, Any]:
     """Return Ansible's inventory of a site, with its keys from the state folder."""
     state = paths.state(site.name)
     return inventory(
-        site, ssh=state.ssh, pki=state.pki, vault=state.vault, artifacts=artifacts,
+        site, ssh=state.ssh, pki=state.pki, artifacts=artifacts,
         locked_days=load_policy(site.name).retention.locked_days,
     )  # fmt: skip
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from infra.backup.catalogue import Entry
 from infra.backup.memory import Index, Stored
-from infra.backup.seal import public_of, wrong_key
+from infra.backup.seal import Writable, public_of, wrong_key
 from infra.backup.vault import Vault
 from infra.errors import IntegrityError
 
@@ -40,7 +39,7 @@ def items_of(parts: Sequence[Entry], vault: Vault, identity: str) -> dict[str, S
     return found
 
 
-def fetch(item: Stored, vault: Vault, identity: str, sink: IO[bytes]) -> None:
+def fetch(item: Stored, vault: Vault, identity: str, sink: Writable) -> None:
     """Write one item; what came so far is no good when this fails.
 
     Raises:

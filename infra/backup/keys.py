@@ -18,10 +18,12 @@ from infra.model.site import Site, SiteKind
 
 #: Files of the kit: the private key that opens backups, and the public key that signs the catalogue.
 IDENTITY, SIGNER = "identity.age", "province.pub"
+#: Beside the site's ssh keys: a lab's public key to seal for, and how the names of the keys for the copies begin.
+RECIPIENT, PREFIX = "backup-recipient", "backup-"
 
 
 def recipients(site: Site) -> tuple[str, ...]:
-    """Return the public keys for which a site seals.
+    """Return the public keys for which a site seals; a lab's private key is made with its first one.
 
     Raises:
         TinhError: a data centre names none.
@@ -35,8 +37,13 @@ def recipients(site: Site) -> tuple[str, ...]:
             where=f"stacks/sites/{site.name}/backup.yaml: recipients",
             fix="hold the key ceremony (docs/backup.md) and enter the public keys",
         )
-    file = paths.state(site.name).vault / IDENTITY
-    return (seal.public_of(private.once(file, lambda: seal.make_identity().encode()).decode(), str(file)),)
+    state = paths.state(site.name)
+
+    def public() -> bytes:
+        secret = private.once(state.vault / IDENTITY, lambda: seal.make_identity().encode())
+        return seal.public_of(secret.decode(), IDENTITY).encode()
+
+    return (private.once(state.ssh / RECIPIENT, public).decode(),)
 
 
 def identity(site: Site, file: Path | None) -> str:
@@ -75,10 +82,13 @@ def make(site: Site) -> None:
     """
     keys, state = keys_of(site), paths.state(site.name)
     for key in (keys.writer, keys.reader, keys.keeper):
+        # The public parts stay with the machines' other keys: by them the agents are prepared while the kit is away.
+        public = state.ssh / f"{PREFIX}{key.name.removeprefix(PREFIX)}.pub"
         key.parent.mkdir(exist_ok=True, mode=0o700)
-        if not key.exists():
+        if not public.exists():
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key.name, "-f", str(key)]
             subprocess.run(words, check=True, timeout=30)
+            private.write(public, key.with_suffix(".pub").read_bytes())
     if site.kind is not SiteKind.DATACENTRE:
         recipients(site)
     copies = machines(site)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import TYPE_CHECKING, Protocol
 
 import pyrage
 
 from infra.errors import IntegrityError, TinhError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 #: Bytes that are read and hashed at once; the library asks for 8 KiB.
 CHUNK = 1 << 20
@@ -27,46 +31,102 @@ class Measured:
     size: int
 
 
-class Tap:
-    """Measures what is read through it or written through it.
+class Readable(Protocol):
+    """What bytes can be read from: a file, a pipe, an answer of the object storage."""
+
+    def read(self, count: int = ..., /) -> bytes:
+        """Return the next bytes; none at the end."""
+        ...
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes."""
+        ...
+
+    def flush(self) -> object:
+        """Pass on what is on its way."""
+        ...
+
+
+class Source(io.BufferedIOBase):
+    """Measures what is read through it.
 
     Args:
-        stream: where it comes from or goes to.
+        stream: where it comes from.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._hash, self._size = stream, hashlib.sha256(), 0
+    def __init__(self, stream: Readable) -> None:
+        self._stream, self._seen = stream, _Seen()
         self._left = memoryview(b"")
-        #: What went wrong with the stream, Ctrl-C too: the library would make a text of it.
-        self.broken: BaseException | None = None
 
-    def read(self, count: int = -1) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes; none at the end."""
         if not self._left:
-            with self._remembered():
+            with self._seen.remembered():
                 chunk = self._stream.read(CHUNK)
-            self._hash.update(chunk)
-            self._size += len(chunk)
+            self._seen.take(chunk)
             self._left = memoryview(chunk)
-        taken = self._left[:count] if count >= 0 else self._left
+        taken = self._left if size is None or size < 0 else self._left[:size]
         self._left = self._left[len(taken) :]
         return bytes(taken)
 
-    def write(self, data: bytes) -> int:
+    @property
+    def seen(self) -> _Seen:
+        """What has passed so far."""
+        return self._seen
+
+
+class Sink(io.BufferedIOBase):
+    """Measures what is written through it.
+
+    Args:
+        stream: where it goes to.
+    """
+
+    def __init__(self, stream: Writable) -> None:
+        self._stream, self._seen = stream, _Seen()
+
+    def write(self, data: Buffer, /) -> int:
         """Pass bytes on."""
-        self._hash.update(data)
-        self._size += len(data)
-        with self._remembered():
-            self._stream.write(data)
-        return len(data)
+        chunk = bytes(data)
+        self._seen.take(chunk)
+        with self._seen.remembered():
+            self._stream.write(chunk)
+        return len(chunk)
 
     def flush(self) -> None:
         """Pass on what is on its way."""
-        with self._remembered():
+        with self._seen.remembered():
             self._stream.flush()
 
+    def close(self) -> None:
+        """Leave the stream to its owner."""
+
+    @property
+    def seen(self) -> _Seen:
+        """What has passed so far."""
+        return self._seen
+
+
+class _Seen:
+    """Hash and size of what has passed, and what went wrong with the stream.
+
+    The library would make a text of an exception that comes out of a stream, Ctrl-C too.
+    """
+
+    def __init__(self) -> None:
+        self._hash, self._size = hashlib.sha256(), 0
+        self.broken: BaseException | None = None
+
+    def take(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+
     @contextlib.contextmanager
-    def _remembered(self) -> Generator[None, None, None]:
+    def remembered(self) -> Generator[None, None, None]:
         try:
             yield
         except BaseException as error:
@@ -75,7 +135,6 @@ class Tap:
 
     @property
     def measured(self) -> Measured:
-        """What has passed so far."""
         return Measured(self._hash.hexdigest(), self._size)
 
 
@@ -93,7 +152,7 @@ def public_of(identity: str, where: str) -> str:
     return str(_identity(identity, where).to_public())
 
 
-def seal(source: IO[bytes], sink: IO[bytes], recipients: Sequence[str]) -> tuple[Measured, Measured]:
+def seal(source: Readable, sink: Writable, recipients: Sequence[str]) -> tuple[Measured, Measured]:
     """Seal a stream; return what was read and what was written.
 
     Raises:
@@ -105,15 +164,15 @@ def seal(source: IO[bytes], sink: IO[bytes], recipients: Sequence[str]) -> tuple
         raise TinhError(
             f"a recipient is no public key of age: {error}", where="backup.yaml: recipients", fix="age1..."
         ) from None
-    read, written = Tap(source), Tap(sink)
+    read, written = Source(source), Sink(sink)
     try:
         pyrage.encrypt_io(read, written, keys)
     except (pyrage.EncryptError, OSError) as error:
-        raise read.broken or written.broken or error from None
-    return read.measured, written.measured
+        raise read.seen.broken or written.seen.broken or error from None
+    return read.seen.measured, written.seen.measured
 
 
-def unseal(source: IO[bytes], sink: IO[bytes], identity: str, where: str) -> tuple[Measured, Measured]:
+def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple[Measured, Measured]:
     """Open a sealed stream; return what was read and what was written.
 
     Args:
@@ -126,11 +185,11 @@ def unseal(source: IO[bytes], sink: IO[bytes], identity: str, where: str) -> tup
         TinhError: the key is not the right one.
         IntegrityError: what is sealed was changed or ends too early.
     """
-    key, read, written = _identity(identity, where), Tap(source), Tap(sink)
+    key, read, written = _identity(identity, where), Source(source), Sink(sink)
     try:
         pyrage.decrypt_io(read, written, [key])
     except (pyrage.DecryptError, OSError) as error:
-        if broken := read.broken or written.broken:
+        if broken := read.seen.broken or written.seen.broken:
             raise broken from None
         if "matching keys" in str(error):
             raise wrong_key(str(key.to_public()), (), where) from None
@@ -139,7 +198,7 @@ def unseal(source: IO[bytes], sink: IO[bytes], identity: str, where: str) -> tup
         ) from None
     while read.read():  # the rest, so that what was read is measured whole
         pass
-    return read.measured, written.measured
+    return read.seen.measured, written.seen.measured
 
 
 def wrong_key(mine: str, wanted: Sequence[str], where: str) -> TinhError:

@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from infra import paths
+from infra.backup.seal import Readable
 from infra.backup.sets import DataSet
 from infra.errors import IntegrityError
 from infra.model.site import Site
@@ -36,7 +37,7 @@ class Item:
     """
 
     name: str
-    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    open: Callable[[], AbstractContextManager[Readable]]
     mark: str = ""
 
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from infra import paths
 from infra.backup.kubectl import Kubectl
+from infra.backup.seal import Readable
 from infra.backup.source import Item
 from infra.errors import HostError, ToolError
 from infra.model.site import Site
@@ -90,8 +91,8 @@ class Store:
             self.client.remove_object(bucket, key)
         return put, len(gone)
 
-    def _open(self, bucket: str, key: str) -> AbstractContextManager[IO[bytes]]:
-        return contextlib.closing(self.client.get_object(bucket, key))  # type: ignore[type-var]
+    def _open(self, bucket: str, key: str) -> AbstractContextManager[Readable]:
+        return contextlib.closing(self.client.get_object(bucket, key))
 
 
 @contextlib.contextmanager

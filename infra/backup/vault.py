@@ -7,11 +7,11 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from infra import paths
 from infra.backup.catalogue import Blob, Copy, Entry, read_entry
-from infra.backup.seal import Measured, seal, unseal
+from infra.backup.seal import Measured, Readable, Writable, seal, unseal
 from infra.errors import IntegrityError, RefusedError, TinhError, ToolError
 from infra.model.site import Machine, Role, Site
 
@@ -33,7 +33,7 @@ class Vault:
     name: str
     command: tuple[str, ...]
 
-    def put(self, source: IO[bytes], recipients: Sequence[str]) -> tuple[Blob, Measured]:
+    def put(self, source: Readable, recipients: Sequence[str]) -> tuple[Blob, Measured]:
         """Seal a stream on its way there; return the blob, and what was read.
 
         Raises:
@@ -57,7 +57,7 @@ class Vault:
             )
         return Blob(sha256=sent.sha256, size=sent.size), read
 
-    def fetch(self, blob: Blob, sink: IO[bytes], identity: str) -> Measured:
+    def fetch(self, blob: Blob, sink: Writable, identity: str) -> Measured:
         """Get a blob, open it and write its content; return what was written.
 
         Raises:

@@ -12,7 +12,7 @@ CLIENT_MODES = ("ipv4", "ipv6", "dual")
 
 
 def inventory(
-    site: Site, *, ssh: Path, pki: Path, vault: Path, artifacts: dict[str, str], locked_days: int
+    site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str], locked_days: int
 ) -> dict[str, Any]:
     """Return the inventory as Ansible reads it from YAML or JSON.
 
@@ -20,7 +20,6 @@ def inventory(
         site: the site.
         ssh: folder with `id_ed25519` and `known_hosts`.
         pki: folder with the site's CA, server certificates and encryption configuration.
-        vault: folder with the keys of the machines with backups that production must not have.
         artifacts: tool name -> folder of its artifact on the control machine.
         locked_days: the machines with backups remove nothing that came later.
     """
@@ -37,7 +36,6 @@ def inventory(
                 "site_zone": site.zone,
                 "pki_dir": str(pki),
                 "ssh_dir": str(ssh),
-                "vault_dir": str(vault),
                 "backup": {"locked_days": locked_days},
                 "artifacts": artifacts,
                 "host_table": [

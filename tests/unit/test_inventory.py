@@ -5,7 +5,7 @@ from infra.render.inventory import inventory as render
 
 
 def inventory(site, ssh=Path("/s"), pki=Path("/p")):
-    return render(site, ssh=ssh, pki=pki, vault=Path("/v"), artifacts={}, locked_days=3)
+    return render(site, ssh=ssh, pki=pki, artifacts={}, locked_days=3)
 
 
 def test_every_machine_is_in_the_group_of_its_role_and_reached_over_ipv6():
