@@ -26,7 +26,13 @@ from infra.backup.vault import Vault
 GOAL = 0.8
 AGENT = paths.PLAYBOOKS / "roles" / "backup_host" / "files" / "vault.py"
 #: What a plain copy into another process is: write, sync, close.
-PLAIN = "import os, shutil, sys; f = open(sys.argv[1], 'wb'); shutil.copyfileobj(sys.stdin.buffer, f, 1 << 20); f.flush(); os.fsync(f.fileno())"
+PLAIN = """
+import os, shutil, sys
+with open(sys.argv[1], "wb") as out:
+    shutil.copyfileobj(sys.stdin.buffer, out, 1 << 20)
+    out.flush()
+    os.fsync(out.fileno())
+"""
 
 
 def plain_in(file: Path, copy: Path) -> None:
