@@ -46,8 +46,12 @@ def count(folder: Path) -> Facts:
 
 
 def _facts(folder: Path) -> Facts:
-    stacks = {}
+    stacks: dict[str, int | str] = {}
     for file in sorted(folder.glob(f"{NAME}/.pulumi/stacks/*/*.json")):
-        latest = json.loads(file.read_text("utf-8"))["checkpoint"].get("latest") or {}
-        stacks[file.stem] = len(latest.get("resources") or [])
+        try:
+            latest = json.loads(file.read_text("utf-8"))["checkpoint"].get("latest") or {}
+        except (ValueError, KeyError):
+            stacks[file.stem] = "damaged"  # backed up all the same, and said
+        else:
+            stacks[file.stem] = len(latest.get("resources") or [])
     return {"stacks": stacks, **tree_facts(folder)}

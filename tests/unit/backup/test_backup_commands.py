@@ -3,17 +3,19 @@
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from backup_cases import entry
 from click.testing import CliRunner
 
 from cli import backup, drill, locks, restore
 from infra import paths, receipt
-from infra.backup import keys, vault
+from infra.backup import bring, keys, seal, vault
 from infra.backup.catalogue import new_id
 from infra.backup.vault import Vault
 from infra.errors import Exit, TinhError
@@ -60,8 +62,6 @@ def ok(command, *words):
 
 
 def pull(homes):
-    import subprocess
-
     ssh = f"env TINH_VAULT={homes['backup1']} {sys.executable} {AGENT} reader"
     subprocess.run(
         [sys.executable, str(AGENT), "local", "pull", "backup1"], check=True, capture_output=True,
@@ -138,8 +138,6 @@ def test_what_is_not_there_or_not_wanted_is_said(site, monkeypatch):
 def test_a_wrong_key_a_missing_key_and_a_damaged_copy_each_have_their_code(site, tmp_path):
     ok(backup.command, "run", "site-data")
     other = tmp_path / "other"
-    from infra.backup import seal
-
     other.write_text(seal.make_identity())
     wrong = run(restore.command, "site-data", "--as", "x", "--yes", "--identity", str(other)).exception
     assert wrong.code is Exit.INPUT and "the key does not open it" in wrong.what
@@ -172,30 +170,42 @@ def test_verify_repairs_from_the_copy_that_is_whole(site):
     assert ok(restore.command, "site-data", "--as", "x", "--yes", "--from", "backup1").exception is None
 
 
-def test_two_at_once_and_one_that_is_interrupted(site, monkeypatch):
+BEGUN = {
+    "restore": (restore.command, ("site-data", "--in-place", "--yes", "--no-backup")),
+    "drill": (drill.command, ("run", "--data-set", "site-data")),
+    "backup": (backup.command, ("run", "--whole", "site-data")),
+}
+
+
+def test_of_two_at_once_the_second_one_is_refused(site):
+    ok(backup.command, "run", "site-data")
     with locks.data_lock(paths.state("lab"), "site-data", "tinh restore"):
-        for command, words in (
-            (restore.command, ("site-data", "--as", "x", "--yes")),
-            (backup.command, ("run", "site-data")),
-        ):
+        for command, words in BEGUN.values():
             result = run(command, *words)
             code = result.exception.code if result.exception else result.return_value
             assert code is Exit.LOCKED, result.output
+
+
+@pytest.mark.parametrize("which", BEGUN)
+def test_ctrl_c_leaves_nothing_behind_and_what_serves_alone(site, monkeypatch, which):
+    own = paths.state("lab")
     ok(backup.command, "run", "site-data")
-    from infra.backup import bring
+    (own.root / "secrets" / "one").write_text("newer")
+    before = {file: file.read_bytes() for file in (own.root / "secrets").iterdir()}
+    entries = set(site["backup1"].glob("catalogue/*/*"))
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bring, "fetch", stop)
-    for command, words in (
-        (restore.command, ("site-data", "--in-place", "--yes", "--no-backup")),
-        (drill.command, ("run", "--data-set", "site-data")),
-    ):
-        assert isinstance(run(command, *words).exception, (KeyboardInterrupt, SystemExit)) or True
-    own = paths.state("lab")
+    monkeypatch.setattr(Vault, "put", stop)
+    command, words = BEGUN[which]
+    assert isinstance(run(command, *words).exception, click.Abort)
     assert not list(own.backup.glob("work-*")) and not (own.root / "restored").exists()
     assert locks.holder(own, "data.site-data") is None
+    assert {file: file.read_bytes() for file in (own.root / "secrets").iterdir()} == before
+    assert set(site["backup1"].glob("catalogue/*/*")) == entries
+    monkeypatch.undo()
 
 
 def test_a_second_backup_of_the_same_sends_nothing_again(site):
