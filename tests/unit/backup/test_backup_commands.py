@@ -205,7 +205,6 @@ def test_ctrl_c_leaves_nothing_behind_and_what_serves_alone(site, monkeypatch, w
     assert locks.holder(own, "data.site-data") is None
     assert {file: file.read_bytes() for file in (own.root / "secrets").iterdir()} == before
     assert set(site["backup1"].glob("catalogue/*/*")) == entries
-    monkeypatch.undo()
 
 
 def test_a_second_backup_of_the_same_sends_nothing_again(site):
