@@ -99,11 +99,12 @@ def take_one(backups: Backups, data_set: DataSet, *, whole: bool = False) -> Ent
 @json_option
 def list_(site: str, as_json: bool) -> int:
     """Show per data set the newest good backup, its age and where the copies are; exit 3 when one is red."""
+    from infra.backup.sets import unbacked
     from infra.errors import Exit
 
     backups = open_backups(site)
     copies = backups.look()
-    found = standings(backups, copies)
+    found, missing = standings(backups, copies), unbacked(backups.site)
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=1))
     else:
@@ -112,7 +113,9 @@ def list_(site: str, as_json: bool) -> int:
         for copy in copies:
             if copy.problem:
                 click.secho(f"{copy.name}: {copy.problem}", fg="red")
-    red = any(one.problems for one in found) or any(copy.problem for copy in copies)
+        for name in missing:
+            click.secho(f"{name}: nothing is done for it", fg="red")
+    red = any(one.problems for one in found) or any(copy.problem for copy in copies) or missing
     return Exit.CHANGES if red else Exit.OK
 
 
@@ -261,6 +264,30 @@ def keys(site: str) -> None:
     made.make(target)
     click.echo(f"kit: {paths.state(site).vault}: bring it to where it is kept, then remove it here")
     click.echo(f"backups are sealed for {', '.join(made.recipients(target))}")
+
+
+@command.command()
+@site_option
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the units, such as /etc/systemd/system.",
+)
+def timers(site: str, output: Path) -> None:
+    """Write systemd's timers for the management station: backups when they are due, drills at night."""
+    import sys
+
+    from infra import paths
+    from infra.render.timers import render_timers
+
+    open_backups(site)  # the site is known and its facts are right
+    program = Path(sys.prefix) / "bin" / "tinh"
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in render_timers(site, paths.instance(), program, paths.REPO).items():
+        (output / name).write_text(text, "utf-8")
+        click.echo(str(output / name))
+    click.echo("systemctl daemon-reload; systemctl enable --now tinh-backup.timer tinh-drill.timer")
 
 
 def _due(backups: Backups, sets: Sequence[DataSet]) -> list[DataSet]:

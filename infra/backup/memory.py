@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from pydantic import AwareDatetime, ValidationError
 from infra import paths, private
 from infra.backup.catalogue import Blob
 from infra.model.base import Model
+
+#: Seconds after which a broken backup begins anew: the copies clear away what belongs to none after a day.
+KEPT = 12 * 3600
 
 
 class Stored(Model):
@@ -75,8 +79,11 @@ def remember(
 def arrived(site: str, data_set: str, recipients: Sequence[str]) -> dict[str, Stored]:
     """Return what a backup that was broken off has brought to the first copy, by name."""
     found: dict[str, Stored] = {}
+    file = _file(site, data_set, "journal")
     with contextlib.suppress(FileNotFoundError):
-        for line in _file(site, data_set, "journal").read_text("utf-8").splitlines():
+        if time.time() - file.stat().st_mtime > KEPT:
+            file.unlink()
+        for line in file.read_text("utf-8").splitlines():
             with contextlib.suppress(ValueError, KeyError):  # the last line may be half a line
                 row = json.loads(line)
                 if row["recipients"] == list(recipients):

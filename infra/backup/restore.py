@@ -69,6 +69,7 @@ def refuse_early(site: Site, kind: Kind, *, in_place: bool, into: str) -> None:
     """Refuse what cannot be done, before anything is read or asked.
 
     Raises:
+        TinhError: what is to be made has no good name.
         RefusedError: this kind is not restored in this way, or what is to be made is there.
     """
     if in_place and kind is Kind.ROUTERS:
@@ -77,6 +78,8 @@ def refuse_early(site: Site, kind: Kind, *, in_place: bool, into: str) -> None:
             where=f"site {site.name}",
             fix="`tinh up --layer network` gives them what is declared; --as NAME shows what they had",
         )
+    if into:
+        naming.name(into)  # of a cluster or a folder
     place = paths.state(site.name).root / RESTORED / into
     if not in_place and kind is not Kind.POSTGRESQL and place.exists():
         raise RefusedError(f"{into} is there already", where=str(place), fix="choose another name for --as")

@@ -25,6 +25,10 @@ class Kind(StrEnum):
     ROUTERS = "routers"
 
 
+#: Engines whose data may be lost.
+REMADE = ("cache",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
     """Data that must survive.
@@ -77,8 +81,18 @@ def data_sets(site: Site) -> list[DataSet]:
     return [*stores, *own]
 
 
+def unbacked(site: Site) -> list[str]:
+    """Return the stores that nothing is done for, with their engines, but caches: they are made anew."""
+    return [
+        f"{naming.name(platform.id, store.name)} ({store.engine})"
+        for platform in load_platforms(site)
+        for store in platform.data
+        if not backed(store) and store.engine not in REMADE
+    ]
+
+
 def backed(store: DataStore) -> bool:
-    """Return whether a store's engine is one of those that are backed up; caches are made anew instead."""
+    """Return whether a store's engine is one of those that are backed up."""
     return store.engine in {kind.value for kind in Kind}
 
 

@@ -34,9 +34,14 @@ set local extra_float_digits = 1; set local bytea_output = 'hex'; set local sear
 PATIENCE = "10s"
 #: In database `postgres`: a row for each backup, so that a restored cluster says which one it has.
 MARKER = """
-create table if not exists public.tinh_marker (id text primary key, at timestamptz not null default clock_timestamp());
+create table if not exists public.tinh_marker (
+  id text primary key, at timestamptz not null default clock_timestamp(), ended timestamptz
+);
 insert into public.tinh_marker (id) values ('{number}') on conflict do nothing;
 """
+#: After the counting: a commit, without which PostgreSQL would not know that the moment of the backup has passed.
+ENDED = "update public.tinh_marker set ended = clock_timestamp() where id = '{number}';"
+MARKED = "select json_build_object('there', to_regclass('public.tinh_marker') is not null);"
 MARKERS = "select coalesce(json_agg(id order by id), '[]') from public.tinh_marker;"
 #: Ends the segment and names it: what has to be archived.
 SWITCH = "select json_build_object('file', pg_walfile_name(pg_switch_wal()));"

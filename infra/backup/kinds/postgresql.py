@@ -120,8 +120,12 @@ def measure(kubectl: Kubectl, namespace: str, pod: str, number: str | None) -> t
         for row in rows:
             if "lsn" in row:
                 at, lsn = datetime.fromisoformat(row["at"]), row["lsn"]
-    markers = ask(kubectl, namespace, pod, sql.MARKERS)[0]
-    return {"databases": databases, "markers": {"count": len(markers), "last": markers[-1]}}, at, lsn
+    if number:
+        ask(kubectl, namespace, pod, sql.ENDED.format(number=number))
+    marked = ask(kubectl, namespace, pod, sql.MARKED)[0]["there"]
+    markers = ask(kubectl, namespace, pod, sql.MARKERS)[0] if marked else []
+    last = markers[-1] if markers else ""
+    return {"databases": databases, "markers": {"count": len(markers), "last": last}}, at, lsn
 
 
 def measure_one(kubectl: Kubectl, namespace: str, pod: str, database: str) -> Facts:

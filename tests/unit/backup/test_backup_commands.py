@@ -129,6 +129,7 @@ def test_what_is_not_there_or_not_wanted_is_said(site, monkeypatch):
         ("site-data", "--to", "2020-01-01T00:00:00Z"): "no good backup of site-data for 2020",
         ("routers", "--in-place"): "routers are not restored in place",
         ("site-data", "--as", "site-data"): "is the data set itself",
+        ("site-data", "--as", "../x"): "cannot be part of a name",
         ("site-data", "--as", "x", "--from", "nowhere", "--yes"): "no good backup",
     }.items():
         error = run(restore.command, *words).exception

@@ -58,3 +58,26 @@ def test_mistakes_are_named(tmp_path, change, message):
     (tmp_path / "lab" / "backup.yaml").write_text(yaml.safe_dump(data), "utf-8")
     with pytest.raises(TinhError, match=message):
         load_policy("lab", root=tmp_path)
+
+
+def test_a_store_that_nothing_is_done_for_is_named(lab, monkeypatch):
+    from infra.backup import sets
+
+    (platform,) = sets.load_platforms(lab)
+    store = platform.data[0]
+    odd = [store.model_copy(update={"name": engine, "engine": engine}) for engine in ("volume", "cache")]
+    changed = platform.model_copy(update={"data": [store, *odd]})
+    monkeypatch.setattr(sets, "load_platforms", lambda site: [changed])
+    assert sets.unbacked(lab) == ["identity-volume (volume)"]
+    assert [item.name for item in data_sets(lab) if item.namespace] == ["identity-db"]
+
+
+def test_timers_run_what_is_due(tmp_path):
+    from infra.render.timers import render_timers
+
+    files = render_timers("lab", "main", tmp_path / "tinh", tmp_path)
+    assert set(files) == {
+        f"tinh-{job}.{kind}" for job in ("backup", "drill") for kind in ("service", "timer")
+    }
+    assert f"ExecStart={tmp_path}/tinh drill run --due --site lab\n" in files["tinh-drill.service"]
+    assert all(text.endswith("\n") for text in files.values())

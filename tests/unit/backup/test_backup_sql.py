@@ -109,6 +109,7 @@ def test_a_restore_to_the_point_has_exactly_what_was_counted_although_writers_we
         stop.set()
         writer.join()
         assert len(written) > after, "writers were kept out for longer than the restore point"
+        first.ask(sql.ENDED.format(number=NUMBER))
         wanted = first.ask(sql.SWITCH)[0]["file"]
         end = time.monotonic() + 60
         while (first.ask(sql.ARCHIVED)[0]["last"] or "") < wanted and time.monotonic() < end:
