@@ -72,6 +72,22 @@ class Backups:
         return keys.identity(self.site, file or (self.kit / keys.IDENTITY if self.kit else None))
 
 
+def stop_cleanly() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what it has begun is removed on the way out."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
 def open_backups(site: str, kit: Path | None = None) -> Backups:
     """Return the data sets and rules of a site.
 
@@ -82,6 +98,7 @@ def open_backups(site: str, kit: Path | None = None) -> Backups:
     from infra.model.backup import load_policy
     from infra.model.site import load_site
 
+    stop_cleanly()
     target = load_site(site)
     return Backups(target, load_policy(site), data_sets(target), kit)
 

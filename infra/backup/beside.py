@@ -44,6 +44,7 @@ class Beside:
         space: its namespace.
         to: as of this moment; None: see `point`.
         point: backup whose restore point it is; empty: as new as the copies are.
+        policies: what it needs beside default deny; they go and stay with it.
         keep: it stays when all went well.
     """
 
@@ -53,6 +54,7 @@ class Beside:
     space: str
     to: datetime | None = None
     point: str = ""
+    policies: Sequence[recovery.Object] = ()
     keep: bool = False
 
     @property
@@ -85,10 +87,12 @@ def recovered(
             fix=f"when no command works on it: kubectl -n {what.space} delete cluster {what.name}",
         )
     done = False
+    remove(kubectl, what.space, what.name)  # what a killed command may have left
     try:
         size = f"{max(1, -(-sum(item.size for item in items.values()) * 3 // (2 << 30)))}Gi"
         image = what.live["spec"]["imageName"]
-        kubectl.apply(recovery.store(what.space, what.name, image, secrets.token_urlsafe(24), size))
+        storage = recovery.store(what.space, what.name, image, secrets.token_urlsafe(24), size)
+        kubectl.apply([*what.policies, *storage])
         _wait(kubectl, what.space, f"pod/{recovery.STORE}", "Ready", STORE)
         tell(f"{what.server}: bringing {len(items)} object(s) from {vault.name}")
         pour(kubectl, what, items, vault, identity, progress)

@@ -18,6 +18,7 @@ from infra.backup.catalogue import differences, text_of
 from infra.backup.kinds import of, postgresql
 from infra.backup.kubectl import Kubectl
 from infra.backup.plan import RestorePlan
+from infra.backup.recovery import sealed_namespace
 from infra.backup.restore import Progress
 from infra.backup.sets import DataSet, Kind
 from infra.backup.source import Facts, Tell, private_folder
@@ -116,8 +117,6 @@ def _database(
     site: Site, plan: RestorePlan, vault: Vault, identity: str, tell: Tell, progress: Progress
 ) -> Facts:
     """Restore into a namespace of its own, which is removed in the end, Ctrl-C or not."""
-    from infra.backup.recovery import sealed_namespace
-
     kubectl, data_set = Kubectl(site), plan.data_set
     items = bring.items_of(plan.parts, vault, identity)
     live = kubectl.find("clusters.postgresql.cnpg.io", data_set.name, "--namespace", data_set.namespace)

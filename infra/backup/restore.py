@@ -16,6 +16,7 @@ from infra.backup.kinds import of, postgresql
 from infra.backup.kubectl import Kubectl
 from infra.backup.memory import Stored
 from infra.backup.plan import RestorePlan
+from infra.backup.recovery import beside_policies
 from infra.backup.sets import Kind
 from infra.backup.source import TREE, Tell, private_folder
 from infra.backup.vault import Vault
@@ -206,7 +207,6 @@ def _postgresql(job: Restore, items: Mapping[str, Stored]) -> str:
             fix="`tinh up` makes an empty one; then restore into it",
         )  # fmt: skip
     name = naming.name(data_set.name, "restore") if plan.in_place else plan.into
-    from infra.backup.recovery import beside_policies
 
     kubectl.apply(beside_policies(job.site, space, name))
     what = beside.Beside(site=job.site, live=live, name=name, space=space, to=plan.to, keep=not plan.in_place)

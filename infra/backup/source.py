@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tarfile
 import tempfile
@@ -91,19 +92,19 @@ class KindModule(Protocol):
 
 @contextlib.contextmanager
 def private_folder(site: str) -> Generator[Path, None, None]:
-    """Return a folder that only its owner can read, on the disk of the state folder; it is removed in the end."""
+    """Return a folder that only its owner can read, on the disk of the state folder; it is removed in the end.
+
+    Those of commands that were killed are removed as well: they hold what is sealed elsewhere.
+    """
     home = paths.state(site).backup
     home.mkdir(exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="work-", dir=home))
+    for old in home.glob("work-*"):
+        if not Path("/proc", old.name.split("-")[1]).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"work-{os.getpid()}-", dir=home))
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def clear_leftovers(site: str) -> None:
-    """Remove the private folders of commands that were killed; to be called while no other one runs."""
-    for folder in paths.state(site).backup.glob("work-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

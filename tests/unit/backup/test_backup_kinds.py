@@ -178,3 +178,19 @@ def test_base_backups_are_asked_for_by_the_plugin():
         "method": "plugin",
         "pluginConfiguration": {"name": "barman-cloud.cloudnative-pg.io"},
     }
+
+
+def test_private_folders_of_killed_commands_are_removed(state):
+    from infra import paths
+    from infra.backup.source import private_folder
+
+    home = paths.state("lab").backup
+    home.mkdir()
+    dead = home / "work-4194999-x"  # above the largest process id
+    dead.mkdir()
+    with private_folder("lab") as first:
+        (first / "secret").write_text("x")
+        with private_folder("lab") as second:
+            assert not dead.exists() and first.exists() and first != second
+            assert second.stat().st_mode & 0o777 == 0o700
+    assert list(home.iterdir()) == []
