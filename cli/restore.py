@@ -63,13 +63,12 @@ def command(
         raise TinhError(
             f"--as {into} is the data set itself", where="--as", fix="another name, or --in-place"
         )
-    moment = parse_time(to, "--to") if to else None
+    if to:
+        parse_time(to, "--to")  # before the copies are asked
     refuse_early(backups.site, data_set.kind, in_place=in_place, into=into or "")
     if into or in_place:
         key = backups.identity(identity)
     with locks.data_lock(paths.state(site), data_set.name, "tinh restore"):
-        if in_place and not no_backup and moment is None:
-            _last_backup(backups, data_set)
         plan = make_plan(backups, data_set, to, into or "", in_place, source or "")
         click.echo(plan.text())
         if not (into or in_place):
@@ -81,6 +80,8 @@ def command(
                 typed(data_set.name, "data set's name")
             else:
                 click.confirm(f"Make {plan.into}?", abort=True, err=True)
+        if in_place and not no_backup:
+            _last_backup(backups, data_set)  # after the plan was made: what is restored is older than it
         vault = next(one for one in backups.vaults("reader") if one.name == plan.source)
         started = now()
         made = run(
