@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 @site_option
 @json_option
 def command(site: str, as_json: bool) -> int:
-    """Show layers, locks, published names and their certificates; exit 3 when one ends too soon."""
+    """Show layers, locks, published names, certificates, drills; exit 3 when one of them is red."""
     from cli.runner import select
     from infra.errors import Exit
 
     target, stacks = select(site)
     report = collect(target, [stack.name for stack in stacks])
     click.echo(json.dumps(report, indent=2) if as_json else text(report))
-    return Exit.CHANGES if any(one["red"] for one in report["certificates"]) else Exit.OK
+    red = report["drills"] or any(one["red"] for one in report["certificates"])
+    return Exit.CHANGES if red else Exit.OK
 
 
 def collect(site: Site, layers: list[str]) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def collect(site: Site, layers: list[str]) -> dict[str, Any]:
         if output
         else {},
         "certificates": _certificates(site) if output and cluster["reachable"] else [],
+        "drills": _drills(site),
     }
 
 
@@ -75,6 +77,19 @@ def _certificates(site: Site) -> list[dict[str, Any]]:
         return [{"names": [], "ends": None, "red": True, "says": error.what, "text": f"RED {error.what}"}]
     judged = expiry.judge(found, length(site.certificates.alarm), datetime.now(UTC))
     return [one.data() | {"text": str(one)} for one in judged]
+
+
+def _drills(site: Site) -> dict[str, str]:
+    """Return data set -> why a restore of it has to be proven; looks at receipts only."""
+    from datetime import UTC, datetime
+
+    from infra.backup.drill import last_passed, overdue
+    from infra.backup.sets import data_sets
+    from infra.model.site import SiteKind
+
+    if site.kind is SiteKind.SIM:  # nothing runs there that could be lost
+        return {}
+    return overdue(data_sets(site), last_passed(site.name), datetime.now(UTC))
 
 
 def _cluster(site: Site) -> dict[str, Any]:
@@ -129,6 +144,10 @@ def text(report: dict[str, Any]) -> str:
                 lines.append(f"  Pulumi's lock: {lock['owner']}{fix}")
     lines += [f"{platform:12} {url}" for platform, url in report["published"].items()]
     lines += [certificate["text"] for certificate in report["certificates"]]
+    lines += [
+        click.style(f"restore of {name} {why}: tinh drill run", fg="red")
+        for name, why in report["drills"].items()
+    ]
     return "\n".join(lines)
 
 

@@ -38,6 +38,7 @@ class Role(StrEnum):
     ROUTER = "router"
     REGISTRY = "registry"
     BACKUP = "backup"
+    OFFSITE = "offsite"  # a second machine with backups, at another place; gets them from the first
     INTERNET = "internet"  # simulator of the public Internet: clients outside the province
     OUTSIDE = "outside"  # simulator of the units: hosts in their LANs
 

@@ -12,7 +12,9 @@ from infra.model.site import Machine, Role, Site
 CLIENT_MODES = ("ipv4", "ipv6", "dual")
 
 
-def inventory(site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str]) -> dict[str, Any]:
+def inventory(
+    site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str], locked_days: int
+) -> dict[str, Any]:
     """Return the inventory as Ansible reads it from YAML or JSON.
 
     Args:
@@ -20,6 +22,7 @@ def inventory(site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str]) ->
         ssh: folder with `id_ed25519` and `known_hosts`.
         pki: folder with the site's CA, server certificates and encryption configuration.
         artifacts: tool name -> folder of its artifact on the control machine.
+        locked_days: the machines with backups remove nothing that came later.
     """
     machines = site.all_machines()
     return {
@@ -33,6 +36,8 @@ def inventory(site: Site, *, ssh: Path, pki: Path, artifacts: dict[str, str]) ->
                 "site_kind": str(site.kind),
                 "site_zone": site.zone,
                 "pki_dir": str(pki),
+                "ssh_dir": str(ssh),
+                "backup": {"locked_days": locked_days},
                 "artifacts": artifacts,
                 "host_table": [
                     {"name": m.name, "ipv6": m.primary.pair()[0], "ipv4": m.primary.pair()[1]}
@@ -81,9 +86,23 @@ def _host(site: Site, machine: Machine) -> dict[str, Any]:
         (name, own), *_ = machine.addresses.items()
         for offset, mode in enumerate(CLIENT_MODES, start=1):
             clients[mode] = {"ipv6": str(own.ipv6 + offset), "ipv4": str(own.ipv4 + offset)}
-    return {
-        "ansible_host": str(machine.primary.ipv6),
-        "node_ips": ",".join(machine.primary.pair()),
-        "machine_number": number,
-        "interfaces": interfaces,
-    } | ({"clients": clients} if clients else {})
+    return (
+        {
+            "ansible_host": str(machine.primary.ipv6),
+            "node_ips": ",".join(machine.primary.pair()),
+            "machine_number": number,
+            "interfaces": interfaces,
+        }
+        | ({"clients": clients} if clients else {})
+        | _near(site, machine)
+    )
+
+
+def _near(site: Site, machine: Machine) -> dict[str, Any]:
+    """Return where an off-site machine finds the copy that it gets its own from: on a segment that both are on."""
+    if machine.role is not Role.OFFSITE:
+        return {}
+    for other in site.by_role(Role.BACKUP):
+        for segment in machine.addresses.keys() & other.addresses.keys():
+            return {"near": other.name, "near_ipv6": str(other.addresses[segment].ipv6)}
+    return {"near": "", "near_ipv6": ""}
