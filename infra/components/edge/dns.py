@@ -105,7 +105,7 @@ def dns_server(args: DnsArgs) -> list[Object]:
 
 def _pod(args: DnsArgs) -> Object:
     """Return the servers' pod: keys are imported before the server starts."""
-    shared = [{"name": name, "mountPath": path} for name, path in _SCRATCH.items()]
+    shared: list[Object] = [{"name": name, "mountPath": path} for name, path in _SCRATCH.items()]
     shared.append({"name": "config", "mountPath": _CONFIG, "readOnly": True})
     keys = {
         "name": "keys",
