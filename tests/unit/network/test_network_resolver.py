@@ -1,6 +1,7 @@
 """Resolver and translation as files: who may ask, what is trusted, what stands for what, and where it ends."""
 
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from infra.network.topology import segment_lans
 from infra.render.options import Authority, Options
 from infra.render.router import Renderer
 from tests import parsers
-from tests.unit.network.conftest import CENTRE, FULL, address
+from tests.unit.network.conftest import CENTRE, DIGEST, FULL, address
 
 NEW = {"tinh-resolver.service", "unbound.conf", "tinh-nat64.service", "tayga.conf"}
 
@@ -56,13 +57,13 @@ def test_networks_of_the_named_zones_and_routers_are_answered_and_nobody_else(ro
 
 def test_answers_are_known_by_the_anchors_and_others_names_are_refused(files):
     text = files["core-dc-1"]["unbound.conf"]
-    assert 'trust-anchor: "lab.tinh.test. IN DS 1 13 2 ab"' in text
+    assert f'trust-anchor: "{DIGEST}"' in text
     assert 'local-zone: "." refuse' in text
     assert "permissive-mode: no" in text
 
 
 def test_a_zone_without_a_digest_is_refused():
-    with pytest.raises(ValidationError, match="zone b.test has no DS record"):
+    with pytest.raises(ValidationError, match=r"zone b\.test has no DS record"):
         Authority(server=CENTRE, zones=("a.test", "b.test"), anchors=("a.test. IN DS 1 13 2 ab",))
 
 
@@ -147,8 +148,8 @@ def test_units_have_a_route_and_planes_take_it(files):
 
 
 def test_the_resolvers_file_is_taken_by_its_parser_and_a_broken_one_is_not(files):
-    if not parsers.available("unbound.conf"):
-        pytest.skip("unbound-checkconf is not here")
-    text = files["core-dc-1"]["unbound.conf"].replace("DS 1 13 2 ab", f"DS 1 13 2 {'ab' * 32}")
+    if not (parsers.available("unbound.conf") and Path("/etc/unbound").is_dir()):
+        pytest.skip("Unbound is not installed")
+    text = files["core-dc-1"]["unbound.conf"]
     assert parsers.problems("unbound.conf", text) == ""
     assert parsers.problems("unbound.conf", text.replace("interface: 10.", "interface: 10.x")) != ""
