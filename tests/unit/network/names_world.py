@@ -23,7 +23,7 @@ from infra.render.router import Renderer
 from infra.render.zones import ZoneFile, render_knot, site_zones
 from lab.outside import probe
 from lab.outside.province import Province
-from stacks.platforms import resolvers
+from stacks.zones import resolvers
 from tests.unit.lab.test_probe import namespaces_work
 
 PROGRAMS = ("knotd", "keymgr", "unbound", "tayga", "dnsmasq", "dig", "delv")
