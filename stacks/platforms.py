@@ -7,50 +7,27 @@ one stack.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 
 import pulumi
 
 from infra import contract, dnssec
-from infra.address.plan import plan_at, recorded
 from infra.components.edge.dns import Dns, DnsArgs
 from infra.components.edge.firewall import Firewall, FirewallArgs
 from infra.components.edge.sign_in import PLATFORM as IDENTITY
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, DataContract, PlatformsContract
-from infra.dnssec import Key, anchors
+from infra.dnssec import anchors
 from infra.errors import TinhError
 from infra.model.certificates import authority_bundle
 from infra.model.exposure import Waf
-from infra.model.net import DualPrefix
 from infra.model.platform import PLATFORMS, Platform, load_platforms
 from infra.model.province import load_province, provinces
-from infra.model.site import Role, Site, SiteKind, has_network
-from infra.render.zones import ZoneFile, site_zones
+from infra.model.site import Site, SiteKind
 from stacks.context import Context
+from stacks.zones import resolvers, zone_files
 
 DNS_IMAGE = "docker.io/cznic/knot:v3.2.6"
 WAF_IMAGE = "images.tinh.internal/waf:4.25.0"
-
-
-def zone_files(site: Site, platforms: list[Platform], keys: Sequence[Key]) -> tuple[ZoneFile, ...]:
-    """Return the site's zones: every public name at the gateway's address, and what the network has."""
-    labels = [label for platform in platforms for label in platform.public_names]
-    plan = None
-    if site.names and has_network(site.name):
-        record, before = recorded(site.name)
-        plan = plan_at(record, None, before)
-    return site_zones(site, labels, plan, lambda zone: anchors([zone], keys))
-
-
-def resolvers(site: Site) -> list[DualPrefix]:
-    """Return from where the site's resolver asks the name server: the core routers, on the front door's segment."""
-    if not site.names:
-        return []
-    near = [router.addresses.get(site.front_segment) for router in site.by_role(Role.ROUTER)]
-    found = [address for address in (*near, site.segments[site.front_segment].virtual) if address]
-    return [DualPrefix(ipv6=IPv6Network(each.ipv6), ipv4=IPv4Network(each.ipv4)) for each in found]
 
 
 def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Waf]]:

@@ -150,11 +150,11 @@ class _Router:
 
     def _questions(self) -> None:
         """Who may ask a core router's resolver: hosts of the site by their zone, and routers for their units' hosts."""
-        device, names_ = self.device, self.device.names
-        if names_ is None or self.options.authority is None:
+        central = self.device.names
+        if central is None or self.options.authority is None:
             return
-        rule, resolver, ports = self.table.rule, names_.resolver, "meta l4proto { tcp, udp } th dport 53"
-        near = [name for lan in device.lans if lan.zone in resolver.zones for name in lan.names]
+        rule, resolver, ports = self.table.rule, central.resolver, "meta l4proto { tcp, udp } th dport 53"
+        near = [name for lan in self.device.lans if lan.zone in resolver.zones for name in lan.names]
         for words in WORDS:
             to = f"{words['ip']} daddr {getattr(resolver.address, words['family'])} {ports}"
             if near:

@@ -75,7 +75,7 @@ def render_unbound(device: Device, wall: Firewall) -> str:
         "    access-control: 127.0.0.0/8 allow",
         *(
             f"    access-control: {prefix} allow"
-            for each in (*sources, *wall.fabric.transport)
+            for each in (*sources, *wall.fabric.transport, resolver.block)  # the last is the router itself
             for prefix in each.pair()
         ),
         *_translation(device),

@@ -16,7 +16,7 @@ from infra.errors import TinhError
 from infra.model.net import DualPrefix
 from infra.model.network import Network
 from infra.model.site import Site
-from infra.render.names import pointer_zone, render_reverse, render_units, reverse_names
+from infra.render.names import Alias, pointer_zone, render_reverse, render_units, reverse_names
 from infra.render.zone import SERIAL, SERVER, addresses, render_zone, zone_text
 
 #: Zone -> its DS records.
@@ -57,7 +57,7 @@ def zone_names(site: Site, network: Network | None) -> tuple[str, ...]:
 
 
 def site_zones(
-    site: Site, published: Iterable[str], plan: Plan | None, anchors: Anchors
+    site: Site, published: Iterable[str], plan: Plan | None, anchors: Anchors, old: Iterable[Alias] = ()
 ) -> tuple[ZoneFile, ...]:
     """Return all zones of a site.
 
@@ -66,6 +66,7 @@ def site_zones(
         published: labels that the gateway answers for.
         plan: address plan of its province; None: it has none.
         anchors: returns a zone's DS records, as `infra.dnssec` writes them.
+        old: names of units before the last reorganisation that still answer.
 
     Raises:
         TinhError: a label cannot be published, or zones stand in each other's way.
@@ -99,7 +100,7 @@ def site_zones(
             name: [line.partition(" IN ")[2] for line in _delegation("@", server, anchors(name))]
             for name in doors
         }
-        texts = {units: render_units(plan, units, door.dns, SERIAL)}
+        texts = {units: render_units(plan, units, door.dns, SERIAL, old)}
         texts |= render_reverse(plan, units, SERIAL, cuts)
         found += [ZoneFile(name, text, public=False) for name, text in texts.items()]
     return tuple(found)

@@ -126,9 +126,9 @@ def _unit(name: str) -> RouterFile:
 
 
 def _part(unit: str, *, path: str, check: Words = ()) -> RouterFile:
-    """Return a file of a unit that is a `RouterFile` too and comes before it: what unloads the unit is there."""
+    """Return a file of a unit that is a `RouterFile` too, comes before it, and goes together with it."""
     again = ("systemctl", "reload-or-restart", unit)
-    return RouterFile(path=path, check=check, load=(again,), unload=())
+    return RouterFile(path=path, check=check, load=(again,), unload=(("systemctl", "daemon-reload"),))
 
 
 _FRR: tuple[Words, ...] = (

@@ -18,6 +18,7 @@ def address(ipv6: str, ipv4: str) -> DualAddress:
 
 
 CENTRE = address("fd77::c9", "10.77.0.201")
+DIGEST = f"lab.tinh.test. IN DS 1 13 2 {'ab' * 32}"
 FULL = Options.model_validate(
     {
         "management": [{"ipv6": "fd77::1/128", "ipv4": "10.77.0.1/32"}],
@@ -25,7 +26,7 @@ FULL = Options.model_validate(
         "authority": {
             "server": CENTRE,
             "zones": ["lab.tinh.test"],
-            "anchors": ["lab.tinh.test. IN DS 1 13 2 ab"],
+            "anchors": [DIGEST],
         },
         "ntp": CENTRE,
         "syslog": Syslog(server=CENTRE, name="logs.lab.tinh.test"),

@@ -23,7 +23,7 @@ from infra.render.router import Renderer
 from infra.render.zones import ZoneFile, render_knot, site_zones
 from lab.outside import probe
 from lab.outside.province import Province
-from stacks.platforms import resolvers
+from stacks.zones import resolvers
 from tests.unit.lab.test_probe import namespaces_work
 
 PROGRAMS = ("knotd", "keymgr", "unbound", "tayga", "dnsmasq", "dig", "delv")
@@ -67,7 +67,9 @@ class World:
             centre_lans=("servers", "internet", "dmz", "databases"),
             prefix=self.tag,
         )
-        self.nat64 = self.site.names.nat64.ipv6
+        names = self.site.names
+        assert names and names.nat64
+        self.nat64, self.resolver = names.nat64.ipv6, names.resolver.address
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def place(self, name: str) -> str:
@@ -108,7 +110,7 @@ class World:
         router = f"c-{ONLY6}"
         file = self.folder / "dnsmasq.conf"
         file.write_text(self.files[router]["dnsmasq.conf"])
-        self.start("dnsmasq", router, shutil.which("dnsmasq"), "-k", "-C", str(file), "--user=root",
+        self.start("dnsmasq", router, "dnsmasq", "-k", "-C", str(file), "--user=root",
                    f"--pid-file={self.folder}/dnsmasq.pid", f"--dhcp-leasefile={self.folder}/leases")  # fmt: skip
         self.wait_for("the resolver", lambda: self.dig("dc", "ns1.lab.tinh.test", "A"))
 
@@ -158,8 +160,8 @@ class World:
         )
         tayga.write_text(files["tayga.conf"])
         moved = {"/etc/unbound/tinh.conf": str(unbound), "/etc/tayga-tinh.conf": str(tayga)}
-        moved |= {f"/usr/sbin/{name}": shutil.which(name) for name in ("unbound", "tayga")}
-        moved |= {"/sbin/ip": shutil.which("ip")}
+        moved |= {f"/usr/sbin/{name}": name for name in ("unbound", "tayga")}
+        moved |= {"/sbin/ip": "ip"}
         for name in ("tinh-nat64", "tinh-resolver"):
             for key, command in re.findall(
                 r"^(ExecStart(?:Pre|Post)?)=-?(.*)$", files[f"{name}.service"], re.MULTILINE
@@ -181,7 +183,7 @@ class World:
 
     def dig(self, unit: str, name: str, kind: str, *more: str) -> str:
         """Ask as a unit's host does: its router, or at the data centre the resolver itself."""
-        device, where = "government", str(self.site.names.resolver.address.ipv6)
+        device, where = "government", str(self.resolver.ipv6)
         if unit != "dc":
             where = next(
                 str(lan.gateway.ipv6) for lan in self.fabric.by_name[f"c-{unit}"].lans if lan.name == device

@@ -1,15 +1,20 @@
 """All zones of a site: who may ask for which, delegations, reverse zones, and Knot's configuration."""
 
+from dataclasses import replace
+from datetime import date
+
 import dns.name
 import dns.zone
 import pytest
 
+from infra import dnssec
 from infra.address.plan import plan_at
 from infra.errors import TinhError
 from infra.model.province import load_record
 from infra.model.site import Site, load_site
 from infra.network.names import check, translated
 from infra.render.zones import ZoneFile, render_knot, site_zones, zone_names
+from stacks import zones as zones_of_site
 from tests import parsers
 
 
@@ -95,6 +100,19 @@ def test_a_front_door_in_the_registered_spaces_own_reverse_zone_is_refused(state
     plan.province.__dict__["network"] = narrow
     with pytest.raises(TinhError, match="reverse zone of the front door and"):
         site_zones(load_site("lab"), [], plan, anchors)
+
+
+@pytest.mark.parametrize(("until", "there"), [(date(2999, 1, 1), True), (date(2000, 1, 1), False)])
+def test_names_before_the_last_reorganisation_answer_until_their_date(state, monkeypatch, until, there):
+    (state / "lab").mkdir(parents=True)
+    (state / "lab" / "lab.json").write_text('{"epoch": "2024"}')
+    made = zones_of_site.aliases
+    monkeypatch.setattr(
+        zones_of_site, "aliases", lambda *args: [replace(alias, until=until) for alias in made(*args)]
+    )
+    found = zones_of_site.zone_files(load_site("lab"), [], dnssec.keys("lab"))
+    text = next(zone.text for zone in found if zone.name == "units.lab.tinh.test")
+    assert ("tay-99802 IN CNAME tay-nam-99803\n" in text) is there
 
 
 def lab_with(**names):
