@@ -21,6 +21,8 @@ from infra.model.site import Site
 from stacks import data as layer
 from tests.conftest import Deploy, Engine
 
+#: Stands for a secret Output, which only exists while a stack is declared.
+KEY: Any = None
 STORE = {
     "name": "files",
     "engine": "bucket",
@@ -45,7 +47,7 @@ def held(engine: str, **changes: object) -> Holding:
 def bucket(**changes: Any) -> BucketArgs:
     given = {
         "name": "portal-files",
-        "secret": pulumi.Output.from_input("k"),
+        "secret": KEY,
         "lock_days": 0,
         "removable": True,
     }
@@ -130,10 +132,10 @@ def test_another_declaration_is_another_job() -> None:
 
 def test_a_databases_archive_is_locked_as_its_class_says(lab: Site) -> None:
     facts = load_data(lab)
-    archive = layer.bucket(held("postgresql"), facts, pulumi.Output.from_input("k"))
+    archive = layer.bucket(held("postgresql"), facts, KEY)
     assert (archive.name, archive.removable) == ("portal-files-archive", False)
     assert archive.lock_days == facts.classes["important"].lock_days  # ty: ignore[invalid-argument-type]
-    own = layer.bucket(held("bucket", lock_days=9), facts, pulumi.Output.from_input("k"))
+    own = layer.bucket(held("bucket", lock_days=9), facts, KEY)
     assert (own.name, own.removable, own.lock_days) == ("portal-files", True, 9)
     assert own.tags["tinh/data-class"] == "important"
 
