@@ -15,6 +15,7 @@ from infra.components.data.database import Database, DatabaseArgs
 from infra.components.data.objects import PRUNER, READER, BucketArgs, policy
 from infra.components.workload import allow
 from infra.contract import DataContract
+from infra.errors import TinhError
 from infra.model.data import DataStore, Holding, holdings, load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
@@ -143,6 +144,13 @@ def test_a_databases_archive_is_locked_as_its_class_says(lab: Site) -> None:
 def test_what_holds_several_stores_is_handled_as_the_most_important_one() -> None:
     assert layer.strictest((held("bucket"), held("bucket", data_class="core"))) == "core"
     assert layer.strictest(()) == "other"
+
+
+def test_an_application_cannot_have_a_platforms_name(lab: Site) -> None:
+    facts = load_data(lab)
+    with pytest.raises(TinhError, match="identity is the name of 2"):
+        layer.users(lab, [load_platform("identity")] * 2, facts)
+    assert [layer.name_of(user) for user in layer.users(lab, [], facts)] == ["probe"]
 
 
 # --- databases

@@ -81,7 +81,9 @@ def users(name: str, password: str) -> str:
     Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
     """
     digest = hashlib.sha256(password.encode()).hexdigest()
-    return f"user default off\nuser {name} on #{digest} ~* &* +@all -@admin -@dangerous +info +keys +flushdb\n"
+    return (
+        f"user default off\nuser {name} on #{digest} ~* &* +@all -@admin -@dangerous +info +keys +flushdb\n"
+    )
 
 
 def cache(args: CacheArgs) -> list[Object]:
