@@ -5,9 +5,11 @@ A database itself is made by its platform, in its namespace: it comes and goes w
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pulumi
 
-from infra import contract, labels
+from infra import contract, labels, paths
 from infra.components.data import objects, streams
 from infra.components.data.access import Access, AccessArgs
 from infra.components.data.barman import BarmanPlugin, BarmanPluginArgs
@@ -19,10 +21,11 @@ from infra.components.data.streams import Streams, StreamsArgs, to_streams
 from infra.components.workload.allow import dns, to_objects
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.contract import BaseContract, DataContract
+from infra.errors import TinhError
 from infra.model.certificates import SITE_AUTHORITY
 from infra.model.data import Application, DataClass, Holding, SiteData, holdings, load_data
 from infra.model.platform import Platform, load_platforms
-from infra.model.site import SiteKind
+from infra.model.site import Site, SiteKind
 from stacks.context import Context, authority
 
 VERSITYGW_IMAGE = "docker.io/versity/versitygw:v1.7.0"
@@ -36,16 +39,20 @@ PLUGIN = "plugin-barman-cloud"
 BACKUP_NAMESPACE = "backup"
 
 
-def users(platforms: list[Platform], facts: SiteData) -> list[Platform | Application]:
+def users(site: Site, platforms: list[Platform], facts: SiteData) -> list[Platform | Application]:
     """Return everybody who uses data services.
 
     Raises:
-        ValueError: an application has a platform's name.
+        TinhError: two have the same name, which would be one namespace.
     """
     everybody: list[Platform | Application] = [*platforms, *facts.applications]
-    names = [name_of(user) for user in everybody]
-    if len(names) != len(set(names)):
-        raise ValueError(f"platforms and applications with the same name: {sorted(names)}")
+    for name, times in Counter(map(name_of, everybody)).items():
+        if times > 1:
+            raise TinhError(
+                f"{name} is the name of {times} platforms or applications",
+                where=f"{paths.SITES / site.name / 'data.yaml'}: applications",
+                fix="choose another name for the application",
+            )
     return everybody
 
 
@@ -77,7 +84,7 @@ def deploy(context: Context) -> None:
     site = context.site
     # What can be wrong with the facts, or missing, is found before the first resource is registered.
     platforms, facts = load_platforms(site), load_data(site)
-    everybody = users(platforms, facts)
+    everybody = users(site, platforms, facts)
     signed_by, _ = authority(site, SITE_AUTHORITY)
     plugin = context.manifest(PLUGIN)
     top = pulumi.ResourceOptions(provider=context.provider())

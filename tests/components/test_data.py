@@ -15,12 +15,15 @@ from infra.components.data.database import Database, DatabaseArgs
 from infra.components.data.objects import PRUNER, READER, BucketArgs, policy
 from infra.components.workload import allow
 from infra.contract import DataContract
+from infra.errors import TinhError
 from infra.model.data import DataStore, Holding, holdings, load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
 from stacks import data as layer
 from tests.conftest import Deploy, Engine
 
+#: Stands for a secret Output, which only exists while a stack is declared.
+KEY: Any = None
 STORE = {
     "name": "files",
     "engine": "bucket",
@@ -45,7 +48,7 @@ def held(engine: str, **changes: object) -> Holding:
 def bucket(**changes: Any) -> BucketArgs:
     given = {
         "name": "portal-files",
-        "secret": pulumi.Output.from_input("k"),
+        "secret": KEY,
         "lock_days": 0,
         "removable": True,
     }
@@ -130,10 +133,10 @@ def test_another_declaration_is_another_job() -> None:
 
 def test_a_databases_archive_is_locked_as_its_class_says(lab: Site) -> None:
     facts = load_data(lab)
-    archive = layer.bucket(held("postgresql"), facts, pulumi.Output.from_input("k"))
+    archive = layer.bucket(held("postgresql"), facts, KEY)
     assert (archive.name, archive.removable) == ("portal-files-archive", False)
     assert archive.lock_days == facts.classes["important"].lock_days  # ty: ignore[invalid-argument-type]
-    own = layer.bucket(held("bucket", lock_days=9), facts, pulumi.Output.from_input("k"))
+    own = layer.bucket(held("bucket", lock_days=9), facts, KEY)
     assert (own.name, own.removable, own.lock_days) == ("portal-files", True, 9)
     assert own.tags["tinh/data-class"] == "important"
 
@@ -141,6 +144,13 @@ def test_a_databases_archive_is_locked_as_its_class_says(lab: Site) -> None:
 def test_what_holds_several_stores_is_handled_as_the_most_important_one() -> None:
     assert layer.strictest((held("bucket"), held("bucket", data_class="core"))) == "core"
     assert layer.strictest(()) == "other"
+
+
+def test_an_application_cannot_have_a_platforms_name(lab: Site) -> None:
+    facts = load_data(lab)
+    with pytest.raises(TinhError, match="identity is the name of 2"):
+        layer.users(lab, [load_platform("identity")] * 2, facts)
+    assert [layer.name_of(user) for user in layer.users(lab, [], facts)] == ["probe"]
 
 
 # --- databases

@@ -24,8 +24,8 @@ COMPLIANCE = "COMPLIANCE"
 
 def client(endpoint: str, authority: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
     """Return the S3 client of the administrator, whose keys are in the environment."""
-    import boto3  # ty: ignore[unresolved-import] - in the image only
-    from botocore.config import Config  # ty: ignore[unresolved-import]
+    import boto3  # ty: ignore[import-not-found] - in the image only
+    from botocore.config import Config  # ty: ignore[import-not-found]
 
     config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 10, "mode": "standard"})
     return boto3.client("s3", endpoint_url=endpoint, verify=authority, region_name="us-east-1", config=config)

@@ -90,7 +90,12 @@ class ObjectStorageArgs:
 
 
 def policy(bucket: BucketArgs) -> Object:
-    """Return a bucket's policy: its account uses it, copies read it, the pruner removes old versions."""
+    """Return a bucket's policy: its account uses it, copies read it, the pruner removes old versions.
+
+    No action on objects is ever granted on the bucket itself: there the engine looks up DeleteObject for a request that
+    deletes several objects at once, and does not ask for DeleteObjectVersion where such a request names versions
+    (versitygw 1.7.0, s3api/controllers/bucket-post.go). So those requests are refused to everybody.
+    """
     remove = ("DeleteObject",) if bucket.removable else ()
     allowed = {
         bucket.name: (*_LIST, "ListBucketMultipartUploads", *_USE, *_WRITE, *remove),

@@ -3,9 +3,9 @@
 import json  # noqa: F401 - for the lines of the test
 from pathlib import Path
 
-import boto3  # ty: ignore[unresolved-import] - in the pod's image
-from botocore.config import Config  # ty: ignore[unresolved-import]
-from botocore.exceptions import ClientError  # ty: ignore[unresolved-import]
+import boto3  # ty: ignore[import-not-found] - in the pod's image
+from botocore.config import Config  # ty: ignore[import-not-found]
+from botocore.exceptions import ClientError  # ty: ignore[import-not-found]
 
 LONG = {"Mode": "GOVERNANCE", "RetainUntilDate": "2030-01-01T00:00:00Z"}
 OFF = {"Status": "Suspended"}
