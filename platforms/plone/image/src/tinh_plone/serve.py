@@ -18,6 +18,4 @@ def trust() -> None:
 
 if __name__ == "__main__":
     trust()
-    # Zope writes its compiled templates there and does not make the folder itself.
-    (Path(os.environ["PLONE_DATA"]) / "templates").mkdir(exist_ok=True)
     sys.exit(main(["runwsgi", str(Path(os.environ["PLONE_HOME"]) / "etc" / "zope.ini")]))
