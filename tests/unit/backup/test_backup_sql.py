@@ -174,7 +174,7 @@ def test_a_restored_database_takes_the_place_of_one_in_use_at_once_or_not_at_all
 
     for name in ("app", "app_restored_20261126t120000"):
         ask(f'create database "{name}";')
-        server.ask(f"create table t (v text); insert into t values ('{name}');", name)
+        server.ask(f"create table t (v text); insert into t values ('{name}');", name)  # noqa: S608
     stop, seen = threading.Event(), []
 
     def use():
