@@ -71,7 +71,7 @@ def beside_policies(site: Site, space: str, cluster: str) -> list[Object]:
     args = NamespaceArgs(name=space, part_of=space, allow=_rules(site, cluster))
     made = [policy for policy in network_policies(args) if policy["metadata"]["name"] != "default-deny"]
     for policy in made:
-        policy["metadata"]["name"] = f"{cluster}-{policy['metadata']['name']}"[:63].rstrip("-")
+        policy["metadata"]["name"] = naming.name(cluster, policy["metadata"]["name"])
         policy["metadata"]["labels"] = {**policy["metadata"]["labels"], TEMPORARY: cluster}
     return made
 
@@ -100,6 +100,7 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
         key: secret key of its only account.
         size: of what it may hold, for example `2Gi`.
     """
+    name = store_name(cluster)
     metadata = {
         "name": name,
         "namespace": space,
