@@ -84,7 +84,8 @@ def recovered(
         raise LockedError(
             f"there is a database {what.name} already: a restore is under way or was left behind",
             where=f"namespace {what.space}",
-            fix=f"when no command works on it: kubectl -n {what.space} delete cluster {what.name}",
+            fix=f"when no command works on it: kubectl -n {what.space} delete {','.join(KINDS)} "
+            f"-l {recovery.TEMPORARY}={what.name}",
         )
     done = False
     remove(kubectl, what.space, what.name)  # what a killed command may have left
@@ -93,7 +94,7 @@ def recovered(
         image = what.live["spec"]["imageName"]
         storage = recovery.store(what.space, what.name, image, secrets.token_urlsafe(24), size)
         kubectl.apply([*what.policies, *storage])
-        _wait(kubectl, what.space, f"pod/{recovery.STORE}", "Ready", STORE)
+        _wait(kubectl, what.space, f"pod/{recovery.store_name(what.name)}", "Ready", STORE)
         tell(f"{what.server}: bringing {len(items)} object(s) from {vault.name}")
         pour(kubectl, what, items, vault, identity, progress)
         cluster = recovery.recovered(
@@ -123,7 +124,8 @@ def pour(
     """
     names = recovery.restorable(list(items), what.server)
     into = f"/data/s3/{recovery.BUCKET}"
-    process = kubectl.pour(what.space, recovery.STORE, recovery.FILLER, "tar", "-x", "-f", "-", "-C", into)
+    pod = recovery.store_name(what.name)
+    process = kubectl.pour(what.space, pod, recovery.FILLER, "tar", "-x", "-f", "-", "-C", into)
     assert process.stdin and process.stderr  # noqa: S101 - pipes
     try:
         with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
@@ -141,7 +143,7 @@ def pour(
     if process.wait():
         raise ToolError(
             f"the storage took not everything: {process.stderr.read().decode('utf-8', 'replace').strip()[-200:]}",
-            where=f"pod {recovery.STORE}, namespace {what.space}",
+            where=f"pod {pod}, namespace {what.space}",
             fix="see that the nodes have room; run the command again",
         )
 
@@ -202,9 +204,9 @@ def _failed(kubectl: Kubectl, what: Beside) -> str:
 
 
 def remove(kubectl: Kubectl, space: str, name: str, *, keep_cluster: bool = False) -> None:
-    """Remove what a restore has made, by its label; the cluster and its policies may stay."""
+    """Remove what a restore has made, by its label; the cluster may stay, with what its record refers to."""
     label = f"{recovery.TEMPORARY}={name}"
-    kept = (KINDS[0], KINDS[-1]) if keep_cluster else ()
+    kept = () if not keep_cluster else tuple(kind for kind in KINDS if kind not in ("pods", "services"))
     wanted = ",".join(kind for kind in KINDS if kind not in kept)
     kubectl.text(
         "--namespace", space, "delete", wanted, "--selector", label, "--ignore-not-found", seconds=300

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from infra import labels
+from infra import labels, naming
 from infra.backup.sql import point_name
 from infra.components.workload.allow import (
     CNPG_CLUSTER,
@@ -28,8 +28,8 @@ from infra.model.site import Site
 Object = dict[str, Any]
 PLUGIN = "barman-cloud.cloudnative-pg.io"
 STORE_IMAGE = "docker.io/versity/versitygw:v1.7.0"
-#: Port and user of the storage; names of its pod, Service, Secret and ObjectStore.
-PORT, STORE, USER = 7070, "restore-store", 65532
+#: Port and user of the storage.
+PORT, USER = 7070, 65532
 #: Container that the copies are poured into, and folder of the bucket: a top folder is a bucket.
 FILLER, BUCKET = "fill", "archive"
 #: Of everything that a restore makes and removes again.
@@ -45,6 +45,11 @@ NOT_TAKEN = (
     "certificates",
     "affinity",
 )
+
+
+def store_name(cluster: str) -> str:
+    """Return the name of a restore's storage: of its pod, Service, Secret and ObjectStore."""
+    return naming.name(cluster, "copies")
 
 
 def sealed_namespace(site: Site, name: str, cluster: str) -> list[Object]:
@@ -66,21 +71,21 @@ def beside_policies(site: Site, space: str, cluster: str) -> list[Object]:
     args = NamespaceArgs(name=space, part_of=space, allow=_rules(site, cluster))
     made = [policy for policy in network_policies(args) if policy["metadata"]["name"] != "default-deny"]
     for policy in made:
-        policy["metadata"]["name"] = f"{cluster}-{policy['metadata']['name']}"[:63].rstrip("-")
+        policy["metadata"]["name"] = naming.name(cluster, policy["metadata"]["name"])
         policy["metadata"]["labels"] = {**policy["metadata"]["labels"], TEMPORARY: cluster}
     return made
 
 
 def _rules(site: Site, cluster: str) -> tuple[Allow, ...]:
-    pods = {CNPG_CLUSTER: cluster}
-    peer = [{"podSelector": {"matchLabels": labels.selector(STORE)}}]
+    pods, storage = {CNPG_CLUSTER: cluster}, labels.selector(store_name(cluster))
+    peer = [{"podSelector": {"matchLabels": storage}}]
     port = [{"protocol": "TCP", "port": PORT}]
     return (
         *postgresql(site, cluster, labels.selector("nobody")),
         # barman's sidecar and the job that restores carry the cluster's label
         Allow("to-store", {"podSelector": {"matchLabels": pods}, "policyTypes": ["Egress"],
                            "egress": [{"to": peer, "ports": port}]}),
-        Allow("store", {"podSelector": {"matchLabels": labels.selector(STORE)}, "policyTypes": ["Ingress"],
+        Allow("store", {"podSelector": {"matchLabels": storage}, "policyTypes": ["Ingress"],
                         "ingress": [{"from": [{"podSelector": {"matchLabels": pods}}], "ports": port}]}),
     )  # fmt: skip
 
@@ -95,16 +100,17 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
         key: secret key of its only account.
         size: of what it may hold, for example `2Gi`.
     """
+    name = store_name(cluster)
     metadata = {
-        "name": STORE,
+        "name": name,
         "namespace": space,
-        "labels": labels.labels(STORE, space) | {TEMPORARY: cluster},
+        "labels": labels.labels(name, space) | {TEMPORARY: cluster},
     }
     mount = {"name": "data", "mountPath": "/data"}
     server = {
         "name": "versitygw", "image": STORE_IMAGE,
         "args": ["--port", f":{PORT}", "--health", "/healthz", "posix", "--sidecar", "/data/meta", "/data/s3"],
-        "envFrom": [{"secretRef": {"name": STORE}}],
+        "envFrom": [{"secretRef": {"name": name}}],
         "ports": [{"containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 2},
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
@@ -117,17 +123,17 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
     }  # fmt: skip
     folders = filler | {"name": "folders", "command": ["mkdir", "-p", f"/data/s3/{BUCKET}", "/data/meta"]}
     spec = pod(
-        STORE, USER, [server, filler], [{"name": "data", "emptyDir": {"sizeLimit": size}}],
+        name, USER, [server, filler], [{"name": "data", "emptyDir": {"sizeLimit": size}}],
         initContainers=[folders | {"securityContext": CONTAINER_SECURITY}],
     )  # fmt: skip
-    access = {"ACCESS_KEY_ID": STORE, "ACCESS_SECRET_KEY": key}
-    secret = {"ROOT_ACCESS_KEY": STORE, "ROOT_SECRET_KEY": key, **access}
+    access = {"ACCESS_KEY_ID": name, "ACCESS_SECRET_KEY": key}
+    secret = {"ROOT_ACCESS_KEY": name, "ROOT_SECRET_KEY": key, **access}
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": secret},
         {
             "apiVersion": "v1", "kind": "Service", "metadata": metadata,
             "spec": {
-                "ipFamilyPolicy": "PreferDualStack", "selector": labels.selector(STORE), "ports": [{"port": PORT}]
+                "ipFamilyPolicy": "PreferDualStack", "selector": labels.selector(name), "ports": [{"port": PORT}]
             },
         },
         {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
@@ -137,10 +143,10 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
                 "configuration": {
                     "destinationPath": f"s3://{BUCKET}/",
                     # Sealed in: only pods of this cluster reach it, and what it holds goes with its pod.
-                    "endpointURL": f"http://{STORE}.{space}.svc:{PORT}",
+                    "endpointURL": f"http://{name}.{space}.svc:{PORT}",
                     "s3Credentials": {
-                        "accessKeyId": {"name": STORE, "key": "ACCESS_KEY_ID"},
-                        "secretAccessKey": {"name": STORE, "key": "ACCESS_SECRET_KEY"},
+                        "accessKeyId": {"name": name, "key": "ACCESS_KEY_ID"},
+                        "secretAccessKey": {"name": name, "key": "ACCESS_SECRET_KEY"},
                     },
                     "wal": {"maxParallel": 4},
                 }
@@ -192,7 +198,7 @@ def recovered(
                     "name": "copies",
                     "plugin": {
                         "name": PLUGIN,
-                        "parameters": {"barmanObjectName": STORE, "serverName": server},
+                        "parameters": {"barmanObjectName": store_name(name), "serverName": server},
                     },
                 }
             ],

@@ -16,7 +16,7 @@ from infra.backup.kinds import of, postgresql
 from infra.backup.kubectl import Kubectl
 from infra.backup.memory import Stored
 from infra.backup.plan import RestorePlan
-from infra.backup.recovery import beside_policies
+from infra.backup.recovery import TEMPORARY, beside_policies
 from infra.backup.sets import Kind
 from infra.backup.source import TREE, Tell, private_folder
 from infra.backup.vault import Vault
@@ -214,7 +214,8 @@ def _postgresql(job: Restore, items: Mapping[str, Stored]) -> str:
         facts, _, _ = postgresql.measure(kubectl, space, pod, None)
         if not plan.in_place:
             rows = sum(table["rows"] for tables in facts["databases"].values() for table in tables.values())
-            return f"cluster {name} in namespace {space}, {rows} rows; `kubectl -n {space} delete cluster {name}`"
+            label, kinds = f"{TEMPORARY}={name}", ",".join(beside.KINDS)
+            return f"cluster {name}, {rows} rows; to remove it: kubectl -n {space} delete {kinds} -l {label}"
         return _take_over(job, kubectl, space, pod, facts)
 
 

@@ -38,7 +38,7 @@ def test_a_restored_cluster_is_made_as_the_one_that_serves_but_archives_nothing(
         "recovery": {"source": "copies", "recoveryTarget": {"targetName": "tinh-20261126T120000Z"}}
     }
     (source,) = spec["externalClusters"]
-    assert source["plugin"]["parameters"] == {"barmanObjectName": recovery.STORE, "serverName": "identity-db"}
+    assert source["plugin"]["parameters"] == {"barmanObjectName": "new-copies", "serverName": "identity-db"}
     assert LIVE["spec"]["instances"] == 3  # not changed
 
 

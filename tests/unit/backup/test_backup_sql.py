@@ -141,3 +141,67 @@ def test_a_restore_to_the_point_has_exactly_what_was_counted_although_writers_we
         stop.set()
         first.stop()
         second.stop()
+
+
+@pytest.fixture
+def server(place, monkeypatch):
+    monkeypatch.setenv("PGPORT", "5432")
+    found = Server(place / "a", place)
+    run("mkdir", place / "archive")
+    run(BIN / "initdb", "-D", found.data, "-A", "trust", "--no-sync")
+    (found.data / "postgresql.auto.conf").write_text(SETTINGS.format(place=place, port=5432))
+    found.start()
+    yield found
+    found.stop()
+
+
+def test_a_restored_database_takes_the_place_of_one_in_use_at_once_or_not_at_all(server, monkeypatch):
+    from infra.backup import beside
+    from infra.errors import ToolError
+
+    def ask(text):
+        words = [BIN / "psql", "-h", server.socket, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
+        done = subprocess.run(
+            ["runuser", "-u", "postgres", "--", *map(str, words)],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd="/",
+        )
+        if done.returncode:
+            raise ToolError(done.stderr)
+        return sql.answers(done.stdout)
+
+    for name in ("app", "app_restored_20261126t120000"):
+        ask(f'create database "{name}";')
+        server.ask(f"create table t (v text); insert into t values ('{name}');", name)  # noqa: S608
+    stop, seen = threading.Event(), []
+
+    def use():
+        while not stop.is_set():
+            done = run(
+                BIN / "psql", "-h", server.socket, "-XqAt", "-d", "app", "-c", "select v from t", check=False
+            )
+            seen.append(done.strip())
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    for user in users:
+        user.start()
+    try:
+        monkeypatch.setattr(beside, "SWITCHES", 1)
+        with pytest.raises(ToolError, match="could not be switched"):
+            beside.switch(ask, "app", "no_such_database", "app_before")
+        assert "app_before" not in str(ask("select json_agg(datname) from pg_database;"))
+        monkeypatch.setattr(beside, "SWITCHES", 20)
+        beside.switch(ask, "app", "app_restored_20261126t120000", "app_before_20261126t120000")
+    finally:
+        stop.set()
+        for user in users:
+            user.join()
+    names = ask("select json_agg(datname) from pg_database;")[0]
+    assert {"app", "app_before_20261126t120000"} <= set(names) and "app_restored_20261126t120000" not in names
+    assert server.ask("select json_agg(v) from t;", "app") == [["app_restored_20261126t120000"]]
+    assert server.ask("select json_agg(v) from t;", "app_before_20261126t120000") == [["app"]]
+    # what users saw was one or the other, and nothing in between but a refused connection
+    assert set(seen) <= {"app", "app_restored_20261126t120000", ""}
+    assert ask(sql.DATABASES) == [["app"]]
