@@ -12,9 +12,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from infra import paths
-from infra.model.base import Model, read_yaml, validate
+from infra.model.base import Model, Text, read_yaml, validate
 from infra.model.platform import Recovery
-from infra.model.base import Text
 
 #: Data sets that every site has, besides the stores of its platforms.
 OWN = ("etcd", "cluster-objects", "pulumi-state", "site-data", "routers")
