@@ -11,33 +11,20 @@ import pytest
 
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
-from infra.contract import BaseContract, DataContract
-from infra.model.data import load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
 from platforms.identity.component import Identity
 from platforms.identity.realm import clients, files
+from tests.components.below import base, data
 from tests.conftest import SECRET, Deploy, Engine
-
-BASE = BaseContract(
-    cluster="c", storage_class="fast", issuer="ca", site_issuer="ca", gateway="edge", gateway_namespace="edge"
-)
 
 
 def declare(site: Site) -> None:
     args = PlatformArgs(
         site=site,
         facts=load_platform("identity"),
-        data=pulumi.Output.from_input(
-            DataContract(
-                authority="CERTIFICATE",
-                objects="https://o",
-                streams="",
-                mail="",
-                classes=load_data(site).classes,
-            )
-        ),
-        base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
+        data=data(site),
+        base=base(),
         secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
     )
     Identity("identity", args)
@@ -124,7 +111,8 @@ def with_clients(site: Site) -> None:
     args = PlatformArgs(
         site=site,
         facts=platforms[0],
-        base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
+        base=base(),
+        data=data(site),
         secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
         platforms=platforms,
     )

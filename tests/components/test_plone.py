@@ -12,7 +12,6 @@ import pytest
 from infra.components.identity.login import client, groups, issuer
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
-from infra.contract import BaseContract
 from infra.errors import TinhError
 from infra.model.platform import PLATFORMS, Platform, load_platform
 from infra.model.province import Province, load_province
@@ -22,10 +21,10 @@ from platforms.plone.seed import Item, declaration, read_pages, to_json
 from platforms.portal.component import Portal
 from platforms.portal.component import content as portal_content
 from platforms.portal.content import sub_sites
+from tests.components.below import base, data
 from tests.conftest import SECRET, Deploy, Engine
 
 GOLDEN = Path(__file__).parent / "golden"
-BASE = BaseContract(cluster="c", storage_class="fast", issuer="ca", gateway="edge", gateway_namespace="edge")
 ALL = tuple(load_platform(name) for name in ("identity", "portal", "gazette"))
 COMPONENTS = {"portal": Portal, "gazette": Gazette}
 
@@ -34,7 +33,8 @@ def arguments(site: Site, name: str, platforms: tuple[Platform, ...] = ALL) -> P
     return PlatformArgs(
         site=site,
         facts=load_platform(name),
-        base=pulumi.Output.from_input(BASE.model_dump()).apply(BaseContract.model_validate),
+        base=base(),
+        data=data(site),
         secret=lambda secret: pulumi.Output.secret(f"secret of {secret}"),
         platforms=platforms,
         province=load_province("lab", "2023"),
