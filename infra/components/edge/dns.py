@@ -24,7 +24,7 @@ _APP = "knot"
 _USER = 65532
 _CONFIG, _KEYS = "/etc/knot", "/etc/knot-keys"
 #: What the server writes; it begins anew with each pod, since keys and zones come from outside.
-_SCRATCH = {"data": "/var/lib/knot", "run": "/run/knot"}
+_SCRATCH = {"data": "/var/lib/knot", "run": "/run/knot", "tmp": "/tmp"}  # noqa: S108 - in the container
 #: The keys become the server's own. All that are there sign.
 _IMPORT = f"""\
 for zone in $ZONES; do for key in {_KEYS}/*.pem; do

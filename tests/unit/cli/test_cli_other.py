@@ -257,6 +257,7 @@ def with_certificates(tinh, monkeypatch):
     target, stacks = runner.select(SITE)
     real = target.model_copy(update={"kind": SiteKind.LAB})  # on the sim nothing issues certificates
     monkeypatch.setattr(runner, "select", lambda site: (real, stacks))
+    monkeypatch.setattr("cli.status._drills", lambda site: {})
 
     def ends(days):
         at = datetime.now(UTC) + timedelta(days=days)
