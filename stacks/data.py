@@ -10,13 +10,14 @@ from collections import Counter
 import pulumi
 
 from infra import contract, labels, paths
-from infra.components.data import objects, streams
+from infra.components.data import streams
 from infra.components.data.access import Access, AccessArgs
 from infra.components.data.barman import BarmanPlugin, BarmanPluginArgs
+from infra.components.data.buckets import ENDPOINT, BucketArgs
 from infra.components.data.cache import CACHES, Cache, CacheArgs, to_cache
 from infra.components.data.cache import rules as cache_rules
 from infra.components.data.mail import HOST, MailArgs, MailRelay, to_mail
-from infra.components.data.objects import BucketArgs, ObjectStorage, ObjectStorageArgs
+from infra.components.data.objects import ObjectStorage, ObjectStorageArgs
 from infra.components.data.streams import Streams, StreamsArgs, to_streams
 from infra.components.workload.allow import dns, to_objects
 from infra.components.workload.namespace import Namespace, NamespaceArgs
@@ -161,7 +162,7 @@ def deploy(context: Context) -> None:
         )
     promise = DataContract(
         authority=signed_by,
-        objects=objects.ENDPOINT,
+        objects=ENDPOINT,
         streams=streams.URL,
         mail=HOST if facts.mail else "",
         classes=facts.classes,

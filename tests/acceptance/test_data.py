@@ -21,6 +21,8 @@ CLIENTS = Path(__file__).parent / "clients"
 PYTHON = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar:v0.14.0"
 REDIS = "docker.io/library/redis:7.0.15-bookworm"
 PROBE = "probe"
+#: The engine answers before it has read a body, and closes the connection.
+REFUSED = ("AccessDenied", "SSLError", "ConnectionClosedError")
 
 
 def pod(namespace, name, image, secrets, command):
@@ -148,7 +150,7 @@ print(json.dumps({
     assert (seen["now"], seen["before"], seen["kept"]) == ("two", "one", "one")
     assert (seen["remove"], seen["gone"]) == ("ok", "NoSuchKey")
     for act in ("destroy", "unlock", "policy", "versions", "bucket", "other", "drop"):
-        assert seen[act] == "AccessDenied", f"{act}: {seen[act]}"
+        assert seen[act] in REFUSED, f"{act}: {seen[act]}"
 
 
 def test_versions_are_locked_even_for_the_administrator(lab, clients):

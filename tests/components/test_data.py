@@ -9,10 +9,10 @@ import pulumi
 import pytest
 import yaml
 
-from infra.components.data import cache, database, mail, objects, streams
+from infra.components.data import buckets, cache, database, mail, streams
 from infra.components.data.access import access
+from infra.components.data.buckets import PRUNER, READER, BucketArgs, policy
 from infra.components.data.database import Database, DatabaseArgs
-from infra.components.data.objects import PRUNER, READER, BucketArgs, policy
 from infra.components.workload import allow
 from infra.contract import DataContract
 from infra.errors import TinhError
@@ -106,26 +106,13 @@ def test_actions_are_on_the_resource_that_they_belong_to() -> None:
 
 
 def test_no_account_is_an_administrator() -> None:
-    users = json.loads(objects.accounts({"a": "1", "b": "2"}))["accessAccounts"]
+    users = json.loads(buckets.accounts({"a": "1", "b": "2"}))["accessAccounts"]
     assert {name: user["role"] for name, user in users.items()} == {"a": "user", "b": "user"}
 
 
 def test_another_declaration_is_another_job() -> None:
-    def name(*buckets: BucketArgs) -> str:
-        args = objects.ObjectStorageArgs(
-            image="v",
-            shell_image="s",
-            client_image="c",
-            issuer="ca",
-            storage_class="fast",
-            size="1Gi",
-            memory="64Mi",
-            buckets=buckets,
-            clients=["portal"],
-            secret=pulumi.Output.from_input,
-            simulated=False,
-        )
-        return objects.bucket_jobs(args)[1]["metadata"]["name"]
+    def name(*declared: BucketArgs) -> str:
+        return buckets.jobs("client:1", declared)[1]["metadata"]["name"]
 
     assert name(bucket()) == name(bucket())
     assert name(bucket()) != name(bucket(lock_days=1))

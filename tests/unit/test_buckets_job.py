@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from infra.components.data import buckets_job
 
@@ -33,9 +33,15 @@ class Storage:
     def paginate(self, **_: str) -> list[dict[str, Any]]:
         return [{"Versions": [item["version"] for item in self.versions]}, {}]
 
-    def head_object(self, **at: str) -> dict[str, Any]:
+    class exceptions:
+        class ClientError(Exception):
+            response: ClassVar = {"Error": {"Code": "NoSuchObjectLockConfiguration"}}
+
+    def get_object_retention(self, **at: str) -> dict[str, Any]:
         (found,) = [item for item in self.versions if item["version"]["VersionId"] == at["VersionId"]]
-        return {"ObjectLockMode": "COMPLIANCE"} if found["locked"] else {}
+        if not found["locked"]:
+            raise self.exceptions.ClientError
+        return {"Retention": {"Mode": "COMPLIANCE"}}
 
     def __getattr__(self, name: str) -> Any:
         return lambda **given: self.calls.append((name, given))
@@ -64,7 +70,13 @@ def test_a_bucket_that_is_there_is_not_made_again() -> None:
 
 def test_young_versions_without_a_lock_are_locked_from_when_they_were_written() -> None:
     storage = Storage([], [version("new", 1), version("locked", 1, locked=True), version("old", 8)])
-    assert buckets_job.lock(storage, BUCKET, NOW) == 1
+    assert buckets_job.lock(storage, BUCKET, NOW, 3650) == 1
     ((name, given),) = storage.calls
     assert (name, given["VersionId"]) == ("put_object_retention", "new")
     assert given["Retention"] == {"Mode": "COMPLIANCE", "RetainUntilDate": NOW + dt.timedelta(days=6)}
+
+
+def test_what_an_earlier_run_has_locked_is_not_asked_for_again() -> None:
+    storage = Storage([], [version("new", 0), version("yesterday's", 2)])
+    assert buckets_job.lock(storage, BUCKET, NOW, 1) == 1
+    assert [given["VersionId"] for _, given in storage.calls] == ["new"]

@@ -1,6 +1,7 @@
 """Runs in the cluster: makes buckets, and keeps them, as they are declared. Never takes data away.
 
-Python 3.11 with boto3 (the image of the Barman Cloud sidecar). The declaration is a file of JSON::
+Python 3.11 with boto3 (the image of the Barman Cloud sidecar), called as `job.py DECLARATION AUTHORITY DAYS`: how far
+back versions without a lock are looked for. The declaration is a file of JSON::
 
     {"endpoint": URL, "buckets": [{"name": ..., "policy": {...}, "lock_days": days or 0, "tags": {...}}]}
 
@@ -43,31 +44,49 @@ def make(s3: Any, bucket: dict[str, Any]) -> None:  # noqa: ANN401
     s3.put_bucket_policy(Bucket=name, Policy=json.dumps(bucket["policy"]))
 
 
-def lock(s3: Any, bucket: dict[str, Any], now: dt.datetime) -> int:  # noqa: ANN401
-    """Lock every version that is younger than the lock and has none; return how many."""
+def lock(s3: Any, bucket: dict[str, Any], now: dt.datetime, look_back: float) -> int:  # noqa: ANN401
+    """Lock every version that is younger than the lock and has none; return how many.
+
+    Args:
+        s3: the client.
+        bucket: its declaration.
+        now: the time.
+        look_back: days; older versions were locked by an earlier run and are not asked for again.
+    """
     life = dt.timedelta(days=bucket["lock_days"])
+    oldest = now - min(life, dt.timedelta(days=look_back))
     locked = 0
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket["name"]):
         for version in page.get("Versions", []):
-            until = version["LastModified"] + life
             at = {"Bucket": bucket["name"], "Key": version["Key"], "VersionId": version["VersionId"]}
-            if until <= now or s3.head_object(**at).get("ObjectLockMode"):
+            if version["LastModified"] <= oldest or _locked(s3, at):
                 continue
+            until = version["LastModified"] + life
             s3.put_object_retention(**at, Retention={"Mode": COMPLIANCE, "RetainUntilDate": until})
             locked += 1
     return locked
 
 
-def main(declaration: Path, authority: str) -> None:
+def _locked(s3: Any, at: dict[str, str]) -> bool:  # noqa: ANN401
+    """Return whether a version has a lock; HEAD does not tell of versions that are not the newest."""
+    try:
+        return bool(s3.get_object_retention(**at)["Retention"])
+    except s3.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchObjectLockConfiguration":
+            raise
+        return False
+
+
+def main(declaration: Path, authority: str, look_back: float) -> None:
     """Make and lock all buckets."""
     wanted = json.loads(declaration.read_text("utf-8"))
     s3 = client(wanted["endpoint"], authority)
     for bucket in wanted["buckets"]:
         make(s3, bucket)
         start = time.monotonic()
-        count = lock(s3, bucket, dt.datetime.now(dt.UTC)) if bucket["lock_days"] else 0
+        count = lock(s3, bucket, dt.datetime.now(dt.UTC), look_back) if bucket["lock_days"] else 0
         print(f"{bucket['name']}: {count} versions locked in {time.monotonic() - start:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))

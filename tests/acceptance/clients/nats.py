@@ -51,5 +51,5 @@ class Nats:
             line = self.line()
             if line.startswith("MSG"):
                 return json.loads(self.line())
-            if not line or line.startswith("-ERR"):
+            if not line.startswith(("INFO", "PONG", "+OK")):
                 return {"error": line}
