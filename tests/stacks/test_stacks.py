@@ -144,14 +144,20 @@ def test_custom_resources_come_after_the_operator_that_serves_them(declare: Decl
 def test_only_data_is_protected(declare: Declare) -> None:
     assert [item.name for item in declare("base.lab").resources if item.protect] == []
     protected = {item.name for item in declare("platforms.lab").resources if item.protect}
-    assert protected == {"identity-namespace", "identity-db-cluster"}
+    assert protected == {
+        f"{name}-{what}" for name in ("identity", "portal", "gazette") for what in ("namespace", "db-cluster")
+    }
 
 
 def test_layers_export_contracts_that_the_next_layer_can_read(declare: Declare) -> None:
     base = contract.read(BaseContract, declare("base.lab").exports["contract"], "base.lab")
     assert (base.issuer, base.gateway, base.storage_class) == ("site-ca", "edge", "local-path")
     top = contract.read(PlatformsContract, declare("platforms.lab").exports["contract"], "platforms.lab")
-    assert top.urls == {"identity": "https://id.lab.tinh.test"}
+    assert top.urls == {
+        "identity": "https://id.lab.tinh.test",
+        "portal": "https://portal.lab.tinh.test",
+        "gazette": "https://congbao.lab.tinh.test",
+    }
 
 
 def test_published_names_use_the_issuer_and_gateway_of_the_contract(declare: Declare) -> None:
@@ -186,5 +192,5 @@ def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(decla
         for item in declare(stack).objects()
         for image in images(item.inputs)
     }
-    assert len(used) == 4
+    assert len(used) == 5
     assert used <= known
