@@ -153,7 +153,9 @@ def test_only_data_is_protected(declare: Declare) -> None:
         "streams-namespace",
     }
     protected = {item.name for item in declare("platforms.lab").resources if item.protect}
-    assert protected == {"identity-namespace", "identity-db-cluster"}
+    assert protected == {
+        f"{name}-{what}" for name in ("identity", "portal", "gazette") for what in ("namespace", "db-cluster")
+    }
 
 
 def test_layers_export_contracts_that_the_next_layer_can_read(declare: Declare) -> None:
@@ -162,7 +164,11 @@ def test_layers_export_contracts_that_the_next_layer_can_read(declare: Declare) 
     data = contract.read(DataContract, declare("data.lab").exports["contract"], "data.lab")
     assert (data.objects, data.mail) == ("https://objects.objects.svc", "mail.mail.svc")
     top = contract.read(PlatformsContract, declare("platforms.lab").exports["contract"], "platforms.lab")
-    assert top.urls == {"identity": "https://id.lab.tinh.test"}
+    assert top.urls == {
+        "identity": "https://id.lab.tinh.test",
+        "portal": "https://portal.lab.tinh.test",
+        "gazette": "https://congbao.lab.tinh.test",
+    }
 
 
 def test_published_names_use_the_issuer_and_gateway_of_the_contract(declare: Declare) -> None:
@@ -200,5 +206,5 @@ def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(decla
         for item in declare(stack).objects()
         for image in images(item.inputs)
     }
-    assert len(used) == 11
+    assert len(used) == 12
     assert used <= known
