@@ -164,7 +164,9 @@ def test_one_change_at_a_time(machine):
 
 def test_a_router_that_went_down_unconfirmed_starts_with_what_it_had_before(machine):
     machine.apply(frr_conf=FRR)
-    assert any(call.endswith("tinh-router-rollback-boot.service") for call in machine.calls("systemctl enable"))
+    assert any(
+        call.endswith("tinh-router-rollback-boot.service") for call in machine.calls("systemctl enable")
+    )
     assert "agent.py boot" in machine.text("etc/systemd/system/tinh-router-rollback-boot.service")
     before = len(machine.calls())
     machine.agent("boot")
