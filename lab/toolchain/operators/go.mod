@@ -680,5 +680,4 @@ replace k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.36.3
 
 replace k8s.io/sample-controller => k8s.io/sample-controller v0.36.3
 
-// plugin-barman-cloud asks for it for its tests; its commands are not in the root module.
 exclude github.com/cert-manager/cert-manager v1.21.0
