@@ -80,7 +80,7 @@ class Source(io.BufferedIOBase):
 
 
 class Sink(io.BufferedIOBase):
-    """Measures what is written through it.
+    """Measures what is written through it, and passes it on in larger pieces: the library opens 8 KiB at a time.
 
     Args:
         stream: where it goes to.
@@ -88,19 +88,28 @@ class Sink(io.BufferedIOBase):
 
     def __init__(self, stream: Writable) -> None:
         self._stream, self._seen = stream, _Seen()
+        self._held = bytearray()
 
     def write(self, data: Buffer, /) -> int:
-        """Pass bytes on."""
-        chunk = bytes(data)
-        self._seen.take(chunk)
-        with self._seen.remembered():
-            self._stream.write(chunk)
-        return len(chunk)
+        """Take bytes."""
+        before = len(self._held)
+        self._held += data
+        size = len(self._held) - before
+        if len(self._held) >= CHUNK:
+            self._pass_on()
+        return size
 
-    def flush(self) -> None:
-        """Pass on what is on its way."""
+    def finish(self) -> None:
+        """Pass on what is held; nothing more comes."""
+        self._pass_on()
         with self._seen.remembered():
             self._stream.flush()
+
+    def _pass_on(self) -> None:
+        held, self._held = bytes(self._held), bytearray()
+        self._seen.take(held)
+        with self._seen.remembered():
+            self._stream.write(held)
 
     def close(self) -> None:
         """Leave the stream to its owner."""
@@ -167,6 +176,7 @@ def seal(source: Readable, sink: Writable, recipients: Sequence[str]) -> tuple[M
     read, written = Source(source), Sink(sink)
     try:
         pyrage.encrypt_io(read, written, keys)
+        written.finish()
     except (pyrage.EncryptError, OSError) as error:
         raise read.seen.broken or written.seen.broken or error from None
     return read.seen.measured, written.seen.measured
@@ -188,6 +198,7 @@ def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple
     key, read, written = _identity(identity, where), Source(source), Sink(sink)
     try:
         pyrage.decrypt_io(read, written, [key])
+        written.finish()
     except (pyrage.DecryptError, OSError) as error:
         if broken := read.seen.broken or written.seen.broken:
             raise broken from None
