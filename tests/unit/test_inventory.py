@@ -21,7 +21,7 @@ def test_every_machine_is_in_the_group_of_its_role_and_reached_over_ipv6():
 
 def test_machines_ask_the_resolver_and_where_there_is_none_the_name_server():
     def variables(site):
-        return inventory(site, ssh=Path("/s"), pki=Path("/p"), artifacts={})["all"]["vars"]
+        return inventory(site)["all"]["vars"]
 
     assert variables(load_site("lab"))["resolver"] == {"ipv6": "fd77:0:0:53::1", "ipv4": "10.77.6.1"}
     sim = variables(load_site("sim"))

@@ -13,6 +13,17 @@ from infra.backup.sets import data_sets
 from infra.errors import Exit, ToolError
 
 
+DATABASES = ("identity-db", "portal-db", "gazette-db")
+ORDER = [
+    "site data",
+    "machines",
+    "layers",
+    *(f"data {name}" for name in DATABASES),
+    "data cluster-objects",
+    "backup",
+]
+
+
 @pytest.fixture
 def done(lab, monkeypatch):
     """What was done, instead of doing it; the cluster does not answer."""
@@ -33,15 +44,13 @@ def run(*words):
 
 def test_keys_come_first_then_machines_layers_data_and_a_new_backup(lab):
     names = [step.name for step in steps(data_sets(lab), lab=True)]
-    assert names == [
-        "site data", "machines", "layers", "data identity-db", "data cluster-objects", "backup"
-    ]  # fmt: skip
+    assert names == ORDER
 
 
 def test_every_step_is_done_once_and_the_receipt_says_how_long_it_took(done):
     result = run("--yes")
     assert result.exception is None, result.output
-    assert done == ["site data", "machines", "layers", "data identity-db", "data cluster-objects", "backup"]
+    assert done == ORDER
     (file,) = (paths.state("lab").root / "receipts").glob("rebuild-*.json")
     body = receipt.verify(receipt.read(file), str(file), receipt.public_text(receipt.province_key("lab")))
     assert body["kind"] == KIND and body["copy"] == "offsite1" and [s["name"] for s in body["steps"]] == done
@@ -60,7 +69,7 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(done, monkeypatch):
     assert [row["name"] for row in json.loads((paths.state("lab").root / "rebuild.json").read_text())] == done
     monkeypatch.setattr(rebuild, "_do", lambda backups, step, copy, key: done.append(step.name) or "done")
     assert run("--yes").exception is None
-    assert done == ["site data", "machines", "layers", "data identity-db", "data cluster-objects", "backup"]
+    assert done == ORDER
 
 
 def test_a_site_that_lives_and_a_missing_kit_are_refused(done, monkeypatch):

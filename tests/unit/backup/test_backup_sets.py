@@ -63,7 +63,7 @@ def test_mistakes_are_named(tmp_path, change, message):
 def test_a_store_that_nothing_is_done_for_is_named(lab, monkeypatch):
     from infra.backup import sets
 
-    (platform,) = sets.load_platforms(lab)
+    platform = sets.load_platforms(lab)[0]
     store = platform.data[0]
     odd = [store.model_copy(update={"name": engine, "engine": engine}) for engine in ("volume", "cache")]
     changed = platform.model_copy(update={"data": [store, *odd]})

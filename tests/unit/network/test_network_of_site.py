@@ -24,7 +24,7 @@ def test_a_lab_without_the_outside_has_no_network(state):
     (state / "lab").mkdir(parents=True)
     (state / "lab" / "lab.json").write_text('{"outside": false}')
     assert not has_network("lab")
-    assert layers_of("lab") == ("base", "platforms")
+    assert layers_of("lab") == ("base", "data", "platforms")
 
 
 def test_the_kind_of_the_site_decides_about_the_machines(state):
