@@ -98,8 +98,9 @@ def recovered(
         tell(f"{what.server}: bringing {len(items)} object(s) from {vault.name}")
         pour(kubectl, what, items, vault, identity, progress)
         cluster = recovery.recovered(
-            what.live, what.name, what.space, what.server, to=what.to, point=what.point
-        )
+            what.live, what.name, what.space, what.server,
+            to=what.to, point=what.point, base=recovery.base_of(items),
+        )  # fmt: skip
         kubectl.apply([cluster], create=True)
         tell(f"{what.server}: PostgreSQL replays into {what.name}")
         yield _ready(kubectl, what)

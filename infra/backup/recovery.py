@@ -9,7 +9,7 @@ https://cloudnative-pg.io/plugin-barman-cloud/docs/usage/#restoring-a-cluster
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -155,8 +155,13 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
     ]  # fmt: skip
 
 
+def base_of(names: Iterable[str]) -> str:
+    """Return the id of the newest base backup among the names of an archive's objects; empty without one."""
+    return max((part.split("/")[0] for name in names for part in name.split("/base/")[1:]), default="")
+
+
 def recovered(
-    live: Mapping[str, Any], name: str, space: str, server: str, *, to: datetime | None, point: str
+    live: Mapping[str, Any], name: str, space: str, server: str, *, to: datetime | None, point: str, base: str
 ) -> Object:
     """Return a cluster that comes back from the storage above, made as the one that serves.
 
@@ -169,17 +174,22 @@ def recovered(
         server: name under which the archive was written.
         to: as of this moment; None: see `point`.
         point: name of the backup as of whose restore point; empty: as new as the archive is.
+        base: id of the base backup to begin with, which a named point needs: its time is not known before.
     """
     spec = {key: value for key, value in copy.deepcopy(dict(live["spec"])).items() if key not in NOT_TAKEN}
     postgresql_spec = {
         key: value for key, value in spec.get("postgresql", {}).items()
         if key not in ("synchronous", "syncReplicaElectionConstraint")
     }  # fmt: skip
-    recovery: Object = {"source": "copies"}
+    # Without these, a database `app` that the live one does not have would be made.
+    named = live["spec"].get("bootstrap", {}).get("initdb", {})
+    recovery: Object = {"source": "copies"} | {
+        key: named[key] for key in ("database", "owner") if key in named
+    }
     if to:
         recovery["recoveryTarget"] = {"targetTime": to.isoformat(timespec="microseconds")}
     elif point:
-        recovery["recoveryTarget"] = {"targetName": point_name(point)}
+        recovery["recoveryTarget"] = {"targetName": point_name(point), "backupID": base}
     return {
         "apiVersion": live["apiVersion"],
         "kind": "Cluster",

@@ -21,13 +21,13 @@ from infra.errors import HostError, IntegrityError, ToolError
 from infra.model.site import Role, Site
 
 SNAPSHOT = "snapshot.db"
-#: On a control plane machine of kubeadm; the file lies where etcd's own data do, so that the room is there.
+#: On a control plane of kubeadm (IPv6 first); the file lies where etcd's own data do, so that the room is there.
 SAVE = """
 set -eu
 umask 077
 file=$(mktemp -u /var/lib/etcd/tinh-XXXXXXXX.db)
 trap 'rm -f "$file" "$file.part"' EXIT
-etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt \
+timeout 300 etcdctl --endpoints 'https://[::1]:2379' --cacert /etc/kubernetes/pki/etcd/ca.crt \
   --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key snapshot save "$file" >&2
 cat "$file"
 """

@@ -29,13 +29,18 @@ LIVE = {
 
 
 def test_a_restored_cluster_is_made_as_the_one_that_serves_but_archives_nothing():
-    made = recovery.recovered(LIVE, "new", "space", "identity-db", to=None, point="20261126T120000Z")
+    made = recovery.recovered(
+        LIVE, "new", "space", "identity-db", to=None, point="20261126T120000Z", base="b1"
+    )
     spec = made["spec"]
     assert spec["imageName"] == "image:1" and spec["storage"] == {"size": "1Gi"} and spec["instances"] == 1
     assert "plugins" not in spec and "roles" not in spec["managed"]
     assert spec["postgresql"] == {"parameters": {"archive_timeout": "5min"}}
     assert spec["bootstrap"] == {
-        "recovery": {"source": "copies", "recoveryTarget": {"targetName": "tinh-20261126T120000Z"}}
+        "recovery": {
+            "source": "copies",
+            "recoveryTarget": {"targetName": "tinh-20261126T120000Z", "backupID": "b1"},
+        }
     }
     (source,) = spec["externalClusters"]
     assert source["plugin"]["parameters"] == {"barmanObjectName": "new-copies", "serverName": "identity-db"}
@@ -47,7 +52,7 @@ def test_a_restored_cluster_is_made_as_the_one_that_serves_but_archives_nothing(
     [(None, "", None), (NOW, "20261126T120000Z", {"targetTime": "2026-11-26T12:00:00.000000+00:00"})],
 )
 def test_the_moment_that_is_asked_for_goes_before_the_backups_own(to, point, target):
-    made = recovery.recovered(LIVE, "new", "space", "identity-db", to=to, point=point)
+    made = recovery.recovered(LIVE, "new", "space", "identity-db", to=to, point=point, base="b1")
     assert made["spec"]["bootstrap"]["recovery"].get("recoveryTarget") == target
 
 

@@ -12,7 +12,6 @@ from infra.backup.rebuild import KIND, steps
 from infra.backup.sets import data_sets
 from infra.errors import Exit, ToolError
 
-
 DATABASES = ("identity-db", "portal-db", "gazette-db")
 ORDER = [
     "site data",
