@@ -18,7 +18,7 @@ from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, PlatformsContract
 from infra.errors import TinhError
 from infra.model.certificates import authority_bundle
-from infra.model.exposure import Waf
+from infra.model.exposure import Exposure
 from infra.model.platform import PLATFORMS, Platform, load_platforms
 from infra.model.site import Site, SiteKind
 from infra.render.zone import render_zone
@@ -34,19 +34,19 @@ def zone_file(site: Site, platforms: list[Platform]) -> str:
     return render_zone(site.zone, site.front_door.dns, names)
 
 
-def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Waf]]:
+def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Exposure]]:
     """Return every name that the web application firewall looks at: full name -> platform, settings."""
     return {
-        site.public_name(label): (platform.id, waf)
+        site.public_name(label): (platform.id, exposure)
         for platform in platforms
         for label in platform.public_names
-        if (waf := platform.exposed(label).waf).mode != "off"
+        if (exposure := platform.exposed(label)).waf.mode != "off"
     }
 
 
-def _firewall(site: Site, names: dict[str, tuple[str, Waf]]) -> FirewallArgs:
+def _firewall(site: Site, names: dict[str, tuple[str, Exposure]]) -> FirewallArgs:
     return FirewallArgs(
-        names={host: waf for host, (_, waf) in names.items()},
+        names={host: exposure for host, (_, exposure) in names.items()},
         users=sorted({platform for platform, _ in names.values()}),
         image=WAF_IMAGE,
         replicas=1 if site.kind is SiteKind.LAB else 2,
