@@ -19,7 +19,7 @@ from infra.contract import BaseContract, DataContract, PlatformsContract
 from infra.dnssec import anchors
 from infra.errors import TinhError
 from infra.model.certificates import authority_bundle
-from infra.model.exposure import Waf
+from infra.model.exposure import Exposure
 from infra.model.platform import PLATFORMS, Platform, load_platforms
 from infra.model.province import load_province, provinces
 from infra.model.site import Site, SiteKind
@@ -30,19 +30,19 @@ DNS_IMAGE = "docker.io/cznic/knot:v3.2.6"
 WAF_IMAGE = "images.tinh.internal/waf:4.25.0"
 
 
-def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Waf]]:
+def firewalled(site: Site, platforms: list[Platform]) -> dict[str, tuple[str, Exposure]]:
     """Return every name that the web application firewall looks at: full name -> platform, settings."""
     return {
-        site.public_name(label): (platform.id, waf)
+        site.public_name(label): (platform.id, exposure)
         for platform in platforms
         for label in platform.public_names
-        if (waf := platform.exposed(label).waf).mode != "off"
+        if (exposure := platform.exposed(label)).waf.mode != "off"
     }
 
 
-def _firewall(site: Site, names: dict[str, tuple[str, Waf]]) -> FirewallArgs:
+def _firewall(site: Site, names: dict[str, tuple[str, Exposure]]) -> FirewallArgs:
     return FirewallArgs(
-        names={host: waf for host, (_, waf) in names.items()},
+        names={host: exposure for host, (_, exposure) in names.items()},
         users=sorted({platform for platform, _ in names.values()}),
         image=WAF_IMAGE,
         replicas=1 if site.kind is SiteKind.LAB else 2,

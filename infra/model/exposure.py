@@ -125,10 +125,26 @@ class Waf(Model):
     )
     paranoia: int = Field(default=1, ge=1, le=4, description="more finds more, and mistakes more for attacks")
     methods: tuple[Method, ...] = ("GET", "HEAD", "POST", "OPTIONS")
+    content_types: tuple[str, ...] = Field(
+        default=(), description="of bodies, besides forms, uploads, XML and JSON; such as application/pdf"
+    )
+    text: str = Field(
+        default="128Ki",
+        pattern=r"^[1-9][0-9]{0,4}(Ki|Mi)$",
+        description="most text of a body, files of uploads not counted; 413 for more: every rule reads all of it",
+    )
     exceptions: tuple[WafException, ...] = ()
     when_down: Literal["refuse", "pass"] = Field(
         default="refuse", description="what becomes of requests while the firewall does not answer"
     )
+
+    @field_validator("content_types")
+    @classmethod
+    def _are_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]+", text):
+                raise ValueError(f"{text!r} is no content type, such as application/pdf")
+        return value
 
 
 class Exposure(Model):

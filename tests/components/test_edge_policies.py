@@ -117,28 +117,21 @@ def test_what_becomes_of_requests_without_the_firewall_is_a_stated_choice(
 
 def test_the_rules_of_a_site(golden: Golden) -> None:
     exception = WafException(rule=942100, reason="search terms of lawyers")
-    names = {
-        "web.x.test": Waf(paranoia=2, exceptions=(exception,), methods=("GET", "PUT")),
+    settings = {
+        "web.x.test": Waf(paranoia=2, exceptions=(exception,), methods=("GET", "PUT"), text="1Mi"),
         "id.x.test": Waf(),
-        "new.x.test": Waf(mode="detect"),
+        "new.x.test": Waf(mode="detect", content_types=("application/pdf",)),
         "off.x.test": Waf(mode="off"),
     }
-    assert rules(names).splitlines() == [
-        'SecRule SERVER_NAME "@streq id.x.test" "id:10000,phase:1,pass,nolog,t:none,'
-        "setvar:tx.blocking_paranoia_level=1,setvar:tx.detection_paranoia_level=1,"
-        "setvar:'tx.allowed_methods=GET HEAD POST OPTIONS'\"",
-        'SecRule SERVER_NAME "@streq new.x.test" "id:10001,phase:1,pass,nolog,t:none,'
-        "setvar:tx.blocking_paranoia_level=1,setvar:tx.detection_paranoia_level=1,"
-        "setvar:'tx.allowed_methods=GET HEAD POST OPTIONS',ctl:ruleEngine=DetectionOnly\"",
-        'SecRule SERVER_NAME "@streq web.x.test" "id:10003,phase:1,pass,nolog,t:none,'
-        "setvar:tx.blocking_paranoia_level=2,setvar:tx.detection_paranoia_level=2,"
-        "setvar:'tx.allowed_methods=GET PUT',ctl:ruleRemoveById=942100\"",
-    ]
+    names = {host: Exposure(waf=waf) for host, waf in settings.items()}
+    names["streamed.x.test"] = Exposure(body=None)
+    golden(GOLDEN / "rules.yaml", rules(names).splitlines())
 
 
 def test_the_firewall_may_be_used_by_those_who_publish_and_new_rules_start_it_anew() -> None:
     def made(**names: Waf) -> list[Object]:
-        return firewall(FirewallArgs(names=names, users=("portal", "identity"), image="waf:1", replicas=1))
+        exposed = {host: Exposure(waf=waf) for host, waf in names.items()}
+        return firewall(FirewallArgs(names=exposed, users=("portal", "identity"), image="waf:1", replicas=1))
 
     grant = of(made(a=Waf()), "ReferenceGrant")
     assert [source["namespace"] for source in grant["from"]] == ["identity", "portal"]

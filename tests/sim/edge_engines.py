@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -99,7 +99,7 @@ class Edge:
         *,
         family: str = "ipv6",
         method: str = "GET",
-        body: bytes | None = None,
+        body: bytes | Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         client: str = "",
         sni: str = "",
@@ -127,7 +127,8 @@ class Edge:
         )
         connection.sock = context.wrap_socket(raw, server_hostname=sni or host)
         try:
-            connection.request(method, path, body=body, headers={"host": host, **(headers or {})})
+            with suppress(OSError):  # the answer may come before all was sent
+                connection.request(method, path, body=body, headers={"host": host, **(headers or {})})
             answer = connection.getresponse()
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         finally:
@@ -143,6 +144,14 @@ class Edge:
             except ValueError:
                 continue
         return [line for line in found if "client_port" in line]
+
+    def logged(self, **fields: str) -> list[Object]:
+        """Return the lines of the log with these fields; Envoy writes every ten seconds."""
+        for _ in range(60):
+            if found := [line for line in self.log() if fields.items() <= line.items()]:
+                return found
+            time.sleep(0.25)
+        return []
 
 
 def _objects(names: Mapping[str, Exposure], authority: str) -> list[Object]:
@@ -272,7 +281,7 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
     echo, waf = Server6(("::", 0), Echo), free_port()
     threading.Thread(target=echo.serve_forever, daemon=True).start()
     (folder / "site.conf").write_text(
-        rules({f"{name}.x.test": exposure.waf for name, exposure in names.items()}), "utf-8"
+        rules({f"{name}.x.test": exposure for name, exposure in names.items()}), "utf-8"
     )
     objects = standalone(names, edge, {"echo": echo.server_address[1], "waf": waf})
     (folder / "objects").mkdir()
@@ -311,6 +320,11 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
         start("waf", program, "-listen", f"[::]:{waf}", "-rules", folder / "site.conf")
         _wait("the firewall", waf, edge.processes["waf"])
         gateways = artifact("envoy-gateway") / "bin" / "envoy-gateway"
+        subprocess.run(
+            [gateways, "certgen", "--local", "--config-home", folder / "config"],
+            check=True,
+            capture_output=True,
+        )
         start("envoy", gateways, "server", "--config-path", folder / "gateway.yaml")
         _wait("Envoy", edge.https, edge.processes["envoy"])
         yield edge

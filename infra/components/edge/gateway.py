@@ -108,7 +108,7 @@ def _logs() -> list[Object]:
         sinks = [{"type": "File", "file": {"path": "/dev/stdout"}}]
         return {"format": {"type": "JSON", "json": fields}, "sinks": sinks, **more}
 
-    failed = "connection.transport_failure_reason != ''"
+    failed = "has(connection.transport_failure_reason)"
     return [setting(ACCESS_LOG), setting(CONNECTION_LOG, type="Listener", matches=[failed])]
 
 

@@ -67,6 +67,8 @@ def test_hsts_says_what_is_chosen() -> None:
         ),
         ({"web": {"waf": {"exceptions": [{"rule": 942100, "reason": ""}]}}}, "waf.exceptions.0.reason"),
         ({"web": {"waf": {"when_down": "ignore"}}}, "exposure.web.waf.when_down"),
+        ({"web": {"waf": {"text": "1"}}}, "exposure.web.waf.text"),
+        ({"web": {"waf": {"content_types": ["pdf' | x"]}}}, "is no content type"),
     ],
 )
 def test_wrong_settings_are_refused_at_their_place(tmp_path: Path, exposure: Any, place: str) -> None:

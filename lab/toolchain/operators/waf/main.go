@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,8 +48,11 @@ Include @crs-setup.conf.example
 `
 const after = "\nInclude @owasp_crs/*.conf\n"
 
-// The rule of the rule set that adds up what was found in a request and refuses it.
-const verdict = 949110
+// The rules of the rule set that add up what was found, after the headers and after the body, and refuse a request.
+var verdicts = []int{949110, 949111}
+
+// Rules of the rule set between these only prepare.
+const setUp, findings = 900000, 910000
 
 type server struct {
 	procv3.UnimplementedExternalProcessorServer
@@ -208,8 +212,8 @@ func (l *look) end() {
 	line.Path, _, _ = strings.Cut(l.path, "?")
 	worth := line.Refused
 	for _, match := range l.tx.MatchedRules() {
-		if id := match.Rule().ID(); match.Message() != "" {
-			worth = worth || id == verdict
+		if id := match.Rule().ID(); match.Message() != "" && (id < setUp || id >= findings) {
+			worth = worth || slices.Contains(verdicts, id)
 			line.Rules = append(line.Rules, id)
 			if line.Says == "" {
 				line.Says = match.Message()
