@@ -32,7 +32,7 @@ from infra.model.certificates import Certificates
 from infra.model.exposure import Exposure
 from infra.model.net import DualAddress
 from lab.pki import ensure_ca, ensure_certificate
-from lab.toolchain import artifact
+from lab.toolchain import ensure
 
 NAMESPACE = "edge"
 LOOPBACK = {"ipv4": "127.0.0.1", "ipv6": "::1"}
@@ -273,6 +273,7 @@ def _wait(what: str, port: int, process: subprocess.Popen | None = None, seconds
 def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
     """Run the front door with these names; everything ends with the block."""
     edge = Edge(folder, free_port(), free_port())
+    tools = ensure(["envoy", "envoy-gateway", "waf"])
     ensure_ca(folder, "x.test")
     ensure_certificate(folder, "stranger", "stranger", client=True)
     (folder / "clients").mkdir()
@@ -288,7 +289,7 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
     (folder / "objects" / "all.yaml").write_text(yaml.safe_dump_all(objects), "utf-8")
     envoy = folder / "data" / "envoy-versions" / "1.39.3" / "bin"
     envoy.mkdir(parents=True)
-    (envoy / "envoy").symlink_to(artifact("envoy") / "bin" / "envoy")
+    (envoy / "envoy").symlink_to(tools["envoy"] / "bin" / "envoy")
     host = {f"{item}Home": str(folder / item) for item in ("config", "data", "state")}
     config = {
         "apiVersion": f"{GROUP}/v1alpha1",
@@ -316,10 +317,10 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
         return process
 
     try:
-        program = artifact("waf") / "bin" / "waf"
+        program = tools["waf"] / "bin" / "waf"
         start("waf", program, "-listen", f"[::]:{waf}", "-rules", folder / "site.conf")
         _wait("the firewall", waf, edge.processes["waf"])
-        gateways = artifact("envoy-gateway") / "bin" / "envoy-gateway"
+        gateways = tools["envoy-gateway"] / "bin" / "envoy-gateway"
         subprocess.run(
             [gateways, "certgen", "--local", "--config-home", folder / "config"],
             check=True,
