@@ -39,6 +39,7 @@ def test_a_restored_cluster_is_made_as_the_one_that_serves_but_archives_nothing(
     assert spec["bootstrap"] == {
         "recovery": {
             "source": "copies",
+            "database": "app",
             "recoveryTarget": {"targetName": "tinh-20261126T120000Z", "backupID": "b1"},
         }
     }
