@@ -36,6 +36,7 @@ kc get "realms/$REALM" --fields realm >/dev/null 2>&1 || kc create realms -s "re
 kc update "realms/$REALM" -f /realm/realm.json
 kc create partialImport -r "$REALM" -s ifResourceExists=SKIP -o -f /realm/groups.json
 for file in /clients/*.json; do
+  [ -e "$file" ] || continue
   id=$(basename "$file" .json)
   if kc get "clients/$id" -r "$REALM" --fields id >/dev/null 2>&1; then
     kc update "clients/$id" -r "$REALM" -f "$file"

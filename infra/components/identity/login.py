@@ -98,6 +98,8 @@ def groups(platforms: Iterable[Platform]) -> list[Object]:
     found = {
         group.name: {
             "name": group.name,
+            # The import looks for what it has made by path, and fails without one.
+            "path": f"/{group.name}",
             "attributes": {"title": [group.title.vi], "title-en": [group.title.en]},
         }
         for platform in platforms
