@@ -141,10 +141,7 @@ func (s *server) begin(message *procv3.ProcessingRequest, sent *procv3.HttpHeade
 			l.tx.AddRequestHeader(header.Key, value(header))
 		}
 	}
-	name := l.host
-	if host, _, err := net.SplitHostPort(name); err == nil {
-		name = host
-	}
+	name, _, _ := strings.Cut(l.host, ":") // names only: the gateway has no route for an address
 	l.tx.SetServerName(strings.ToLower(name))
 	return l
 }
@@ -230,17 +227,14 @@ func (l *look) end() {
 
 func main() {
 	address := flag.String("listen", "[::]:9000", "address of the server, both families")
-	rules := flag.String("rules", "", "file with the rules of the site")
+	rules := flag.String("rules", "/etc/waf/site.conf", "file with the rules of the site")
 	flag.Parse()
-	own := ""
-	if *rules != "" {
-		text, err := os.ReadFile(*rules)
-		if err != nil {
-			log.Fatal(err)
-		}
-		own = string(text)
+	own, err := os.ReadFile(*rules)
+	if err != nil {
+		log.Fatal(err)
 	}
-	waf, err := coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(before + own + after))
+	config := coraza.NewWAFConfig().WithRootFS(coreruleset.FS).WithDirectives(before + string(own) + after)
+	waf, err := coraza.NewWAF(config)
 	if err != nil {
 		log.Fatalf("the rules are not understood: %v", err)
 	}
