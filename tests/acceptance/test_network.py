@@ -73,14 +73,32 @@ class Net:
         return probe.Watch(self.python, probe.watch_request(wanted, places, seconds, port=WATCHED))
 
     def settle(self):
-        """Wait until every session of every router is up."""
+        """Wait until every session of every router is up, and the routes that come after it are in use."""
         deadline = time.monotonic() + SETTLE
-        while True:
-            down = [f"{d.name}: {line}" for d, host in self.routers() for line in self.sessions_down(d, host)]
-            if not down:
-                return
+        while down := self.down():
             assert time.monotonic() < deadline, down
             time.sleep(0.5)
+
+    def down(self):
+        """Return the sessions that are not up; when all are, what does not pass and must."""
+        return [
+            f"{device.name}: {line}"
+            for device, host in self.routers()
+            for line in self.sessions_down(device, host)
+        ] or self.probed([flow for flow in self.flows(["https"]) if flow.allowed]).wrong
+
+    def ends(self):
+        """Return the LANs of units with a router."""
+        return [e for e in self.fabric.policy.endpoints if (netns(e.unit), e.purpose) in self.nics]
+
+    def flows(self, services=None):
+        """Return all flows between the LANs by some services, or all, with what the policy says of them."""
+        return probe.matrix_flows(self.fabric.policy, self.ends(), services=services)
+
+    def probed(self, flows):
+        """Probe flows between the LANs."""
+        places = {probe.lan_name(each): self.place(each.unit, each.purpose) for each in self.ends()}
+        return probe.probe(self.python, flows, places, self.fabric.network.zoning.services)
 
     def sessions_down(self, device, host):
         peers = {}
@@ -112,13 +130,10 @@ def net(lab):
 @pytest.fixture(scope="module")
 def matrix(net):
     """Every service between all LANs of units with a router, in both families, with what the policy says."""
-    policy = net.fabric.policy
-    ends = [each for each in policy.endpoints if (netns(each.unit), each.purpose) in net.nics]
-    places = {probe.lan_name(each): net.place(each.unit, each.purpose) for each in ends}
-    flows = probe.matrix_flows(policy, ends)
-    outcome = probe.probe(net.python, flows, places, net.fabric.network.zoning.services)
+    flows = net.flows()
+    outcome = net.probed(flows)
     print(
-        f"zone matrix: {len(ends)} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows probed in "
+        f"zone matrix: {len(net.ends())} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows probed in "
         f"{outcome.seconds:.0f} s, {outcome.again} of them twice"
     )
     return flows, outcome
@@ -134,23 +149,19 @@ def test_the_zone_matrix_holds_for_every_pair_of_lans_in_both_families(matrix):
 
 def test_a_probe_that_should_not_pass_and_does_is_found(net):
     """The matrix test can fail: one router is opened by hand."""
-    policy = net.fabric.policy
-    ends = [
-        e for e in policy.endpoints if (e.unit, e.purpose) in {("99801", "government"), ("dc", "databases")}
-    ]
-    places = {probe.lan_name(each): net.place(each.unit, each.purpose) for each in ends}
-    flows = [f for f in probe.matrix_flows(policy, ends, services=["postgresql"]) if "99801" in f.source]
-    services = net.fabric.network.zoning.services
-    assert probe.probe(net.python, flows, places, services).wrong == ()
+    two = ("99801 government", "dc databases")
+    flows = [flow for flow in net.flows(["postgresql"]) if (flow.source, flow.target) == two]
+    assert len(flows) == 2
+    assert net.probed(flows).wrong == ()
     hosts = ("c-99801", "gw-98-1", "gw-98-2", "core1", "core2")
     try:
         for host in hosts:
             net.on(host, "nft insert rule inet tinh forward accept")
-        assert len(probe.probe(net.python, flows, places, services).wrong) == len(flows)
+        assert len(net.probed(flows).wrong) == len(flows)
     finally:
         for host in hosts:
             net.on(host, "nft -f /etc/nftables.conf")
-    assert probe.probe(net.python, flows, places, services).wrong == ()
+    assert net.probed(flows).wrong == ()
 
 
 def test_units_are_separate_in_everything_but_voice_and_video(matrix):
