@@ -13,6 +13,7 @@ from typing import Any, Never
 import pytest
 import yaml
 from google.protobuf import json_format
+from hypothesis import HealthCheck, settings
 from pulumi.runtime import reset_options
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from pulumi.runtime.settings import get_root_resource
@@ -20,6 +21,10 @@ from pulumi.runtime.stack import Stack, wait_for_rpcs
 
 from infra.components.manifest import Object
 from infra.model.site import Site, load_site
+
+# How long an example takes depends on how busy the machine is.
+settings.register_profile("tinh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tinh")
 
 SECRET = "[secret]"
 #: Marks a special value on the wire (sdk/python/lib/pulumi/runtime/rpc.py, _special_sig_key).
