@@ -30,6 +30,7 @@ from cli import backend, locks
 from cli.backend import StackState
 from cli.pulumi_events import Event, Message, Tally, follow
 from infra import paths, private
+from infra.broken import broke_off
 from infra.errors import Exit, HostError, LockedError, TinhError, ToolError
 from infra.model.site import Site, SiteKind, load_site
 from infra.stackinfo import LAYERS, StackInfo
@@ -66,6 +67,8 @@ LAYER_OPTIONS = {
 }
 #: Logs kept per site.
 KEEP_LOGS = 60
+#: Seconds to wait before going on where connections to the API broke.
+BREAKS = (5, 15)
 #: Seconds that Pulumi gets to stop after the second signal; its own limit for plugins is 5.
 GRACE = 30.0
 
@@ -74,6 +77,10 @@ class Interrupted(TinhError):
     """The user or the system asked to stop, and the run has stopped."""
 
     code = Exit.INTERRUPTED
+
+
+class BrokenError(ToolError):
+    """Nothing was refused: connections broke off."""
 
 
 class View(Protocol):
@@ -286,11 +293,23 @@ class Runner:
             TinhError: see `_run`.
         """
         before = self.read(stack)
-        outcome = self._run(stack, "up", "--yes", "--skip-preview", "--suppress-outputs")
+        outcome = self._up(stack)
         from infra.timings import record
 
         record(self.site.name, f"up.{stack.layer}", outcome.seconds, cold=not (before and before.records))
         return outcome
+
+    def _up(self, stack: StackInfo) -> Outcome:
+        """Deploy; go on where connections to the API broke, which not every operation waits for by itself."""
+        options = ("--yes", "--skip-preview", "--suppress-outputs")
+        for pause in BREAKS:
+            try:
+                return self._run(stack, "up", *options)
+            except BrokenError as error:
+                self.view.note(f"{stack.name}: a connection broke; going on in {pause} s ({error.where})")
+                time.sleep(pause)
+                self.prepare(stack)
+        return self._run(stack, "up", *options)
 
     def preview(self, stack: StackInfo) -> Outcome:
         """Find out what `up` would change; the log of the outcome is the readable difference."""
@@ -488,7 +507,9 @@ def _failure(what: str, tally: Tally, log: Path) -> TinhError:
     lines = [_message(error) for error in tally.errors]
     if not lines:
         lines = [line for line in text.splitlines() if line.startswith("error:")] or text.splitlines()[-5:]
-    return ToolError(
+    of_resources = [error.text for error in tally.errors if error.resource and not error.resource.is_stack]
+    broken = of_resources and all(broke_off(error) for error in of_resources)
+    return (BrokenError if broken else ToolError)(
         f"{what} failed:\n" + "\n".join(f"  {line}" for line in lines),
         where=str(log),
         fix="correct the cause and run the same command again: it continues from here",

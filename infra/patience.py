@@ -12,32 +12,19 @@ import asyncio
 
 import pulumi
 
+from infra.broken import broke_off
+
 #: Seconds to wait before the tries that follow a failure.
 PAUSES = (2, 3, 5, 5, 10, 10, 20, 20)
 
 WEBHOOK = "failed calling webhook"
-#: How client-go, the API server and etcd say that a request broke off, not that it was refused.
-BROKEN = (
-    "apiserver is shutting down",
-    "apiserver not ready",
-    "client connection lost",
-    "connection refused",
-    "connection reset by peer",
-    "etcdserver: leader changed",
-    "etcdserver: no leader",
-    "etcdserver: request timed out",
-    "no route to host",
-    "server sent GOAWAY",
-    "TLS handshake timeout",
-    "unexpected EOF",
-)
 
 
 def _passes(kind: str, error: str) -> str | None:
     """Return what does not answer, where a failure of a resource of this type passes by itself."""
     if WEBHOOK in error:
         return "a webhook"
-    if kind.startswith("kubernetes:") and any(text in error for text in BROKEN):
+    if kind.startswith("kubernetes:") and broke_off(error):
         return "the Kubernetes API"
     return None
 

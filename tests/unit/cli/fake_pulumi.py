@@ -1,7 +1,7 @@
 """A stand-in for the Pulumi CLI: same arguments, event log, state, locks and reaction to signals, no engine.
 
 What the program of each stack declares is in `program.json` of the folder FAKE_PULUMI, per stack:
-{"resources": [], "protect": [], "fail": name, "die": name, "hang": name, "deaf": true, "output": any}
+{"resources": [], "protect": [], "fail": name, "says": text, "die": name, "hang": name, "deaf": true, "output": any}
 """
 
 import hashlib
@@ -150,7 +150,7 @@ def work(verb, stack, engine):
             break
         metadata = engine.step(op, name)
         if program.get("fail") == name:
-            engine.error(f"the server rejected {name}", name)
+            engine.error(program.get("says", f"the server rejected {name}"), name)
             engine.emit(resOpFailedEvent={"metadata": metadata, "status": 0, "steps": 0})
             engine.error("update failed")
             engine.end("failed")

@@ -81,6 +81,16 @@ def test_a_failed_layer_stops_the_run_and_the_next_run_continues_there(tinh):
     assert "platforms.sim: 1 create, 2 same" in again.err
 
 
+def test_where_connections_broke_the_run_goes_on_by_itself_and_gives_up_in_the_end(tinh, monkeypatch):
+    monkeypatch.setattr(runner, "BREAKS", (0, 0))
+    said = "Failed to fetch OpenAPI schema: read tcp [::1]:41656: read: connection reset by peer"
+    tinh.declare(base={"resources": ["a"], "fail": "a", "says": said})
+    failed = tinh("up", "--yes", "--layer", "base")
+    assert failed.code == 5
+    assert tinh.runs() == [("up", "base.sim")] * 3
+    assert failed.err.count("a connection broke; going on") == 2
+
+
 def test_a_failure_in_the_first_layer_leaves_the_second_alone(tinh):
     tinh.declare(base={"resources": ["a"], "fail": "a"}, platforms=["c"])
     assert tinh("up", "--yes").code == 5

@@ -1,0 +1,24 @@
+"""How a request that broke off is told from one that was refused."""
+
+from __future__ import annotations
+
+#: How client-go, the API server and etcd say that a request broke off, not that it was refused.
+BROKEN = (
+    "apiserver is shutting down",
+    "apiserver not ready",
+    "client connection lost",
+    "connection refused",
+    "connection reset by peer",
+    "etcdserver: leader changed",
+    "etcdserver: no leader",
+    "etcdserver: request timed out",
+    "no route to host",
+    "server sent GOAWAY",
+    "TLS handshake timeout",
+    "unexpected EOF",
+)
+
+
+def broke_off(error: str) -> bool:
+    """Return whether an error says that a request broke off: it may be repeated as it is."""
+    return any(text in error for text in BROKEN)
