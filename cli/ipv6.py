@@ -43,6 +43,7 @@ def certify(site: str, names: Sequence[str], output: Path | None) -> int:
     from infra.errors import Exit
     from infra.model.platform import load_platforms
     from infra.model.site import SiteKind, load_site
+    from infra.parity.agent import FAMILIES
     from infra.parity.document import body, render
     from infra.parity.judge import judge
 
@@ -59,7 +60,7 @@ def certify(site: str, names: Sequence[str], output: Path | None) -> int:
         family: [
             str(getattr(address, family)) for address in (target.front_door.gateway, target.front_door.dns)
         ]
-        for family in ("ipv4", "ipv6")
+        for family in FAMILIES
     }
     seen = ask(
         target,

@@ -33,9 +33,14 @@ class Resource:
         return self.urn.split("::", 3)[-1]
 
     @property
+    def type(self) -> str:
+        """Full type, for example `kubernetes:core/v1:Namespace`."""
+        return self.urn.split("::")[2].rsplit("$", 1)[-1] if "::" in self.urn else ""
+
+    @property
     def kind(self) -> str:
         """Short type: `Namespace` of `kubernetes:core/v1:Namespace`."""
-        return self.urn.split("::")[2].rsplit("$", 1)[-1].rsplit(":", 1)[-1] if "::" in self.urn else ""
+        return self.type.rsplit(":", 1)[-1]
 
     @property
     def is_stack(self) -> bool:

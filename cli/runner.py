@@ -292,11 +292,12 @@ class Runner:
         Raises:
             TinhError: see `_run`.
         """
-        before = self.read(stack)
+        before, started = self.read(stack), time.monotonic()
         outcome = self._up(stack)
         from infra.timings import record
 
-        record(self.site.name, f"up.{stack.layer}", outcome.seconds, cold=not (before and before.records))
+        seconds = time.monotonic() - started  # with the tries that broke off
+        record(self.site.name, f"up.{stack.layer}", seconds, cold=not (before and before.records))
         return outcome
 
     def _up(self, stack: StackInfo) -> Outcome:
@@ -507,8 +508,8 @@ def _failure(what: str, tally: Tally, log: Path) -> TinhError:
     lines = [_message(error) for error in tally.errors]
     if not lines:
         lines = [line for line in text.splitlines() if line.startswith("error:")] or text.splitlines()[-5:]
-    of_resources = [error.text for error in tally.errors if error.resource and not error.resource.is_stack]
-    broken = of_resources and all(broke_off(error) for error in of_resources)
+    failed = [(e.resource.type, e.text) for e in tally.errors if e.resource and not e.resource.is_stack]
+    broken = failed and all(broke_off(*each) for each in failed)
     return (BrokenError if broken else ToolError)(
         f"{what} failed:\n" + "\n".join(f"  {line}" for line in lines),
         where=str(log),

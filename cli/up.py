@@ -138,7 +138,9 @@ def _lab(site: Site, view: Plain) -> Generator[Callable[[], None], None, None]:
     made = lab.up_machines(site.name, tell=view.note)
     # What goes wrong beside it does not stop it: an interrupted kubeadm would have to begin anew.
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(lab.up_cluster, made, view.note).result
+        making = pool.submit(lab.up_cluster, made, view.note)
+        yield making.result
+        making.result()  # what went wrong is said, also where no layer has waited for it
 
 
 def _supply(site: Site, layer: str, view: Plain) -> None:

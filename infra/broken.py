@@ -1,4 +1,4 @@
-"""How a request that broke off is told from one that was refused."""
+"""How a request to the Kubernetes API that broke off is told from one that was refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ BROKEN = (
 )
 
 
-def broke_off(error: str) -> bool:
-    """Return whether an error says that a request broke off: it may be repeated as it is."""
-    return any(text in error for text in BROKEN)
+def broke_off(kind: str, error: str) -> bool:
+    """Return whether a request for a resource broke off: it may be repeated as it is.
+
+    Args:
+        kind: full type of the resource; what is no Kubernetes object, such as a router, is not waited for.
+        error: what the engine says.
+    """
+    return kind.startswith("kubernetes:") and any(text in error for text in BROKEN)

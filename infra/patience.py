@@ -24,7 +24,7 @@ def _passes(kind: str, error: str) -> str | None:
     """Return what does not answer, where a failure of a resource of this type passes by itself."""
     if WEBHOOK in error:
         return "a webhook"
-    if kind.startswith("kubernetes:") and broke_off(error):
+    if broke_off(kind, error):
         return "the Kubernetes API"
     return None
 

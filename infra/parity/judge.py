@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from infra.parity.agent import CLIENTS, FAMILIES
+
 #: A family may take twice as long as the other one, and what is quick anyway is not compared: microseconds.
 RATIO, QUICK = 2, 50_000
-FAMILIES = ("ipv4", "ipv6")
 Look = Mapping[str, Any]
 
 
@@ -48,7 +49,7 @@ def judge(seen: Mapping[str, Any], doors: Mapping[str, list[str]]) -> list[Check
 
 
 def _name(name: str, looks: Mapping[str, Look], doors: Mapping[str, list[str]]) -> Iterator[Check]:
-    for client in ("ipv4", "ipv6", "dual"):
+    for client in CLIENTS:
         says = looks[f"{client}/ipv4"]["names"]
         ok = all(says[family] and set(says[family]) <= set(doors[family]) for family in FAMILIES)
         told = f"A {', '.join(says['ipv4']) or 'none'}; AAAA {', '.join(says['ipv6']) or 'none'}"

@@ -91,6 +91,22 @@ def test_where_connections_broke_the_run_goes_on_by_itself_and_gives_up_in_the_e
     assert failed.err.count("a connection broke; going on") == 2
 
 
+def test_a_router_that_does_not_answer_is_not_waited_for(tmp_path):
+    from cli.pulumi_events import Message, Tally
+    from infra.errors import ToolError
+
+    (tmp_path / "log").write_text("")
+    said = "connection refused"
+
+    def failure(kind):
+        tally = Tally()
+        tally.errors.append(Message("error", said, Resource(f"urn:pulumi:network.lab::tinh::{kind}::a")))
+        return type(runner._failure("up", tally, tmp_path / "log"))
+
+    assert failure("kubernetes:core/v1:ConfigMap") is runner.BrokenError
+    assert failure("tinh:network:Router$tinh:router:RouterConfig") is ToolError
+
+
 def test_a_failure_in_the_first_layer_leaves_the_second_alone(tinh):
     tinh.declare(base={"resources": ["a"], "fail": "a"}, platforms=["c"])
     assert tinh("up", "--yes").code == 5
@@ -589,3 +605,19 @@ def test_the_clusters_making_is_awaited_by_the_first_layer_that_needs_it(tinh, m
         "machines", "runner of network", "network",
         "cluster", "runner of base platforms", "base", "platforms",
     ]  # fmt: skip
+
+
+def test_a_cluster_that_fails_is_said_also_where_no_layer_waits_for_it(tinh, monkeypatch):
+    from cli import up
+    from cli.progress import Plain
+    from infra.errors import ToolError
+    from lab import up as lab
+
+    def fails(site, tell):
+        raise ToolError("kubeadm failed", where="cp1", fix="again")
+
+    monkeypatch.setattr(lab, "is_up", lambda name: False)
+    monkeypatch.setattr(lab, "up_machines", lambda name, tell: load_site(name))
+    monkeypatch.setattr(lab, "up_cluster", fails)
+    with pytest.raises(ToolError, match="kubeadm failed"), up._lab(load_site("lab"), Plain("up")):
+        pass
