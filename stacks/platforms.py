@@ -13,7 +13,6 @@ import pulumi
 from infra import contract, dnssec
 from infra.components.edge.dns import Dns, DnsArgs
 from infra.components.edge.firewall import Firewall, FirewallArgs
-from infra.components.edge.sign_in import PLATFORM as IDENTITY
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.contract import BaseContract, DataContract, PlatformsContract
 from infra.dnssec import anchors
@@ -98,8 +97,6 @@ def deploy(context: Context) -> None:
             data=data,
             secret=context.secret,
             authorities=trusted[platform.id],
-            identity=next((other.public_names[0] for other in platforms if other.id == IDENTITY), ""),
-            sign_ins=tuple(other.id for other in platforms if other.signs_in),
             before_names=tuple(firewalls),
             platforms=tuple(platforms),
             province=province,

@@ -102,10 +102,11 @@ class Clients(Model):
 
 
 class SignIn(Model):
-    """People sign in at `identity` before they get anything: for backends that have no sign-in of their own."""
+    """People sign in at `identity` before they get anything: for backends that have no sign-in of their own.
 
-    realm: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
-    client: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$", description="id of the client in the realm")
+    Everybody in the realm is let in.
+    """
+
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     logout: str = Field(default="/logout", pattern=r"^/\S+$", description="path that signs out")
 
@@ -114,6 +115,11 @@ class WafException(Model):
     """A rule that does not fit this name."""
 
     rule: int = Field(ge=900_000, le=999_999, description="number of the rule in the OWASP Core Rule Set")
+    field: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]{0,99})?$",
+        description="field of forms in which it does not fit; empty: it fits nowhere",
+    )
     reason: str = Field(min_length=8, description="what it mistakes for an attack")
 
 

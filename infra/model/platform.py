@@ -176,11 +176,12 @@ def load_platforms(site: Site, *, root: Path = PLATFORMS) -> list[Platform]:
                 )
             owners[label] = platform.id
     here = [platform for platform in platforms if platform.provider == "province"]
+    somewhere = any(platform.id == "identity" and platform.realm for platform in here)
     for platform in here:
-        if platform.signs_in and (platform.id == "identity" or all(other.id != "identity" for other in here)):
+        if platform.signs_in and (platform.id == "identity" or not somewhere):
             raise TinhError(
                 f"platform {platform.id} has names that need sign_in at platform identity, which is not there for it",
                 where=str(root / platform.id / "platform.yaml: exposure"),
-                fix="switch identity on in the site file, or remove sign_in",
+                fix="switch identity (with its realm) on in the site file, or remove sign_in",
             )
     return here

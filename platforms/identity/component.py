@@ -16,7 +16,6 @@ from infra.components.data.database import Database
 from infra.components.data.mail import to_mail
 from infra.components.edge.policies import grant
 from infra.components.edge.public_name import publish
-from infra.components.identity.login import client_secret
 from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import between, dns, from_gateway, one_way, postgresql, to_postgresql
 from infra.components.workload.namespace import Namespace, NamespaceArgs
@@ -224,8 +223,9 @@ class Identity(Component):
             self._realm(name, args, args.facts.realm, made)
         # The certificate takes seconds, the server a minute: side by side.
         publish(args, _APP, 80, inside)
-        if args.sign_ins:
-            users = grant("sign-in", name, _APP, "SecurityPolicy", args.sign_ins)
+        if sign_ins := [each.id for each in args.platforms if each.signs_in]:
+            # The gateway's proxy asks the server for the tokens of those who come back from signing in.
+            users = grant("sign-in", name, _APP, "SecurityPolicy", sign_ins)
             Manifest(f"{name}-sign-in", users, inside)
         self.register_outputs({"url": f"https://{args.host}"})
 
@@ -238,7 +238,7 @@ class Identity(Component):
             site=args.site,
             realm=realm,
             platforms=args.platforms,
-            secrets={each.id: args.secret(client_secret(each)) for each in args.platforms if each.login},
+            secret=args.secret,
         )
         made = [*server]
         for obj in realm_objects(declared):

@@ -7,14 +7,14 @@ makes at its first start. Accounts, second factors and memberships are people's,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 
 from infra import labels, naming
-from infra.components.identity.login import client, groups
+from infra.components.identity.login import clients, groups
 from infra.components.manifest import Object
 from infra.components.workload.job import StepArgs, step
 from infra.model.base import read_yaml
@@ -57,8 +57,8 @@ class RealmArgs:
         server: Keycloak's address inside the cluster.
         site: the site.
         realm: name of the realm.
-        platforms: all platforms of the site; those with a login become clients.
-        secrets: platform id -> the client's secret.
+        platforms: all platforms of the site, whose clients and groups the realm has.
+        secret: returns the site's secret of a name.
     """
 
     namespace: str
@@ -67,7 +67,7 @@ class RealmArgs:
     site: Site
     realm: str
     platforms: Sequence[Platform]
-    secrets: Mapping[str, pulumi.Output[str]]
+    secret: Callable[[str], pulumi.Output[str]]
 
 
 def settings(realm: str) -> Object:
@@ -88,11 +88,6 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
 
 
-def clients(site: Site, platforms: Sequence[Platform]) -> dict[str, Object]:
-    """Return the clients by platform."""
-    return {platform.id: client(site, platform) for platform in platforms if platform.login}
-
-
 def _with_secret(declared: Object, secret: pulumi.Output[str]) -> pulumi.Output[str]:
     return secret.apply(lambda value: _json(declared | {"secret": value}))
 
@@ -101,8 +96,8 @@ def realm_objects(args: RealmArgs) -> list[Object]:
     """Return Secrets, ConfigMap and Job, in the order in which they depend."""
     texts = files(args.realm, args.platforms)
     registered = {
-        f"{name}.json": _with_secret(declared, args.secrets[name])
-        for name, declared in clients(args.site, args.platforms).items()
+        f"{client.declared['id']}.json": _with_secret(client.declared, args.secret(client.secret))
+        for client in clients(args.site, args.platforms)
     }
 
     def obj(kind: str, name: str, rest: Object) -> Object:

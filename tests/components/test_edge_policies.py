@@ -59,13 +59,13 @@ def test_a_name_with_everything_said(golden: Golden) -> None:
         hsts=Hsts(include_subdomains=True),
         headers={"X-Frame-Options": "DENY"},
         clients=Clients(authority="agencies", names=("files.agency.test",)),
-        sign_in=SignIn(realm="province", client="web"),
+        sign_in=SignIn(),
         waf=Waf(mode="detect", when_down="pass"),
     )
     objs = published(
         exposure,
         authority="PEM",
-        provider=Provider(host="id.x.test", secret="hidden"),
+        provider=Provider(host="id.x.test", realm="province", secret="hidden"),
         certificates=Certificates(duration="1h", renew_before="59m", alarm="20m"),
     )
     golden(GOLDEN / "name-full.yaml", objs)
@@ -116,9 +116,12 @@ def test_what_becomes_of_requests_without_the_firewall_is_a_stated_choice(
 
 
 def test_the_rules_of_a_site(golden: Golden) -> None:
-    exception = WafException(rule=942100, reason="search terms of lawyers")
+    exceptions = (
+        WafException(rule=942100, reason="search terms of lawyers"),
+        WafException(rule=941160, field="form.widgets.IRichTextBehavior.text", reason="editors' HTML"),
+    )
     settings = {
-        "web.x.test": Waf(paranoia=2, exceptions=(exception,), methods=("GET", "PUT"), text="1Mi"),
+        "web.x.test": Waf(paranoia=2, exceptions=exceptions, methods=("GET", "PUT"), text="1Mi"),
         "id.x.test": Waf(),
         "new.x.test": Waf(mode="detect", content_types=("application/pdf",)),
         "off.x.test": Waf(mode="off"),

@@ -9,12 +9,13 @@ from pathlib import Path
 import pulumi
 import pytest
 
+from infra.components.identity.login import clients
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
 from infra.model.platform import load_platform
 from infra.model.site import Site
 from platforms.identity.component import Identity
-from platforms.identity.realm import clients, files
+from platforms.identity.realm import files
 from tests.components.below import base, data
 from tests.conftest import SECRET, Deploy, Engine
 
@@ -127,7 +128,8 @@ def realm(deploy: Deploy, lab: Site) -> Engine:
 def test_the_realm_is_declared(lab: Site, golden_text: Callable[[Path, str], None]) -> None:
     platforms = [load_platform(name) for name in ("identity", "portal", "gazette")]
     texts = files("province", platforms) | {
-        "clients.json": json.dumps(clients(lab, platforms), indent=1) + "\n"
+        "clients.json": json.dumps({each.declared["id"]: each.declared for each in clients(lab, platforms)}, indent=1)
+        + "\n"
     }
     golden_text(
         Path(__file__).parent / "golden" / "realm.txt", "".join(f"--- {n}\n{t}" for n, t in texts.items())

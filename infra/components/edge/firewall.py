@@ -18,7 +18,7 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import from_gateway
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.pod import pod
-from infra.model.exposure import Exposure, size
+from infra.model.exposure import Exposure, WafException, size
 
 NAMESPACE = "waf"
 _APP, _PORT = "waf", 9000
@@ -91,8 +91,14 @@ def _actions(number: int, exposure: Exposure) -> list[str]:
         f"setvar:'tx.allowed_methods={' '.join(waf.methods)}'",
         *([f"setvar:'tx.allowed_request_content_type={types}'"] if waf.content_types else []),
         *(["ctl:ruleEngine=DetectionOnly"] if waf.mode == "detect" else []),
-        *(f"ctl:ruleRemoveById={exception.rule}" for exception in waf.exceptions),
+        *(_exception(exception) for exception in waf.exceptions),
     ]
+
+
+def _exception(exception: WafException) -> str:
+    if exception.field:
+        return f"ctl:ruleRemoveTargetById={exception.rule};ARGS:{exception.field}"
+    return f"ctl:ruleRemoveById={exception.rule}"
 
 
 def firewall(args: FirewallArgs) -> list[Object]:

@@ -20,8 +20,9 @@ from infra.components.edge.policies import (
     firewall_first,
     target,
 )
-from infra.components.edge.sign_in import Provider, sign_in
+from infra.components.edge.sign_in import Provider, client_id, sign_in
 from infra.components.identity.acme import to_solver
+from infra.components.identity.login import identity_of
 from infra.components.manifest import Component, Manifest, Object, wait_for
 from infra.components.workload.platform import PlatformArgs
 from infra.model.certificates import AcmeIssuer, Certificates
@@ -98,13 +99,11 @@ def public_name(name: str, args: PublicNameArgs) -> list[Object]:
         spec = firewall_first(exposure, firewall.SERVICE)
         objs.append(policy("EnvoyExtensionPolicy", "HTTPRoute", spec))
     if args.provider and exposure.sign_in:
-        credentials = naming.name(name, "sign-in")
+        client = client_id(name)
         objs += [
-            obj("v1", "Secret", {"stringData": {"client-secret": args.provider.secret}}, credentials),
+            obj("v1", "Secret", {"stringData": {"client-secret": args.provider.secret}}, client),
             policy(
-                "SecurityPolicy",
-                "HTTPRoute",
-                sign_in(exposure.sign_in, args.provider, args.host, credentials),
+                "SecurityPolicy", "HTTPRoute", sign_in(exposure.sign_in, args.provider, args.host, client)
             ),
         ]
     listener = {
@@ -185,13 +184,18 @@ def publish(args: PlatformArgs, service: str, port: int, opts: pulumi.ResourceOp
                 exposure=(exposure := args.facts.exposed(label)),
                 certificates=args.site.certificates,
                 authority=args.authorities[exposure.clients.authority] if exposure.clients else "",
-                provider=Provider(
-                    host=args.site.public_name(identity), secret=args.secret(f"{label}-sign-in")
-                )
-                if exposure.sign_in and (identity := args.identity)
-                else None,
+                provider=_provider(args, label) if exposure.sign_in else None,
             ),
             opts,
         )
         for label in args.facts.public_names
     ]
+
+
+def _provider(args: PlatformArgs, label: str) -> Provider:
+    identity = identity_of(args.platforms, args.facts.id)
+    return Provider(
+        host=args.site.public_name(identity.public_names[0]),
+        realm=identity.realm or "",
+        secret=args.secret(client_id(label)),
+    )

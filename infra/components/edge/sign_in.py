@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import pulumi
 
+from infra import naming
 from infra.components.manifest import Object
 from infra.model.exposure import SignIn
 
 #: The platform that people sign in at, and its Service.
 PLATFORM, SERVICE, PORT = "identity", "keycloak", 80
+#: Path to which people come back; the proxy answers it itself.
+CALLBACK = "/oauth2/callback"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +26,30 @@ class Provider:
 
     Args:
         host: its public name.
-        secret: of the client; a secret Output, which the realm's client must have too.
+        realm: of the province's people.
+        secret: of the client; a secret Output, which the realm's client has too.
     """
 
     host: str
+    realm: str
     secret: pulumi.Input[str]
 
 
-def sign_in(settings: SignIn, provider: Provider, host: str, credentials: str) -> Object:
+def client_id(label: str) -> str:
+    """Return the client of a public name in the realm; the site's secret of the same name is the client's."""
+    return naming.name(label, "sign-in")
+
+
+def sign_in(settings: SignIn, provider: Provider, host: str, client: str) -> Object:
     """Return the spec of a SecurityPolicy without its target.
 
     Args:
-        settings: realm and client.
+        settings: scopes, and where to sign out.
         provider: the identity server.
         host: the protected name.
-        credentials: Secret with the client's secret (key `client-secret`).
+        client: id of the client; the Secret with its secret (key `client-secret`) has the same name.
     """
-    realm = f"realms/{settings.realm}"
+    realm = f"realms/{provider.realm}"
     public = f"https://{provider.host}/{realm}"
     return {
         "oidc": {
@@ -53,10 +63,10 @@ def sign_in(settings: SignIn, provider: Provider, host: str, credentials: str) -
                     {"group": "", "kind": "Service", "name": SERVICE, "namespace": PLATFORM, "port": PORT}
                 ],
             },
-            "clientID": settings.client,
-            "clientSecret": {"name": credentials},
+            "clientID": client,
+            "clientSecret": {"name": client},
             "scopes": list(settings.scopes),
-            "redirectURL": f"https://{host}/oauth2/callback",
+            "redirectURL": f"https://{host}{CALLBACK}",
             "logoutPath": settings.logout,
             "cookieConfig": {"sameSite": "Lax"},
         }

@@ -7,12 +7,45 @@ https://www.keycloak.org/docs/latest/server_admin/.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from infra import naming
+from infra.components.edge.sign_in import CALLBACK, client_id
 from infra.components.manifest import Object
 from infra.errors import TinhError
 from infra.model.platform import PLATFORMS, Platform
 from infra.model.site import Site
+
+#: The groups of a person, as a claim of the tokens.
+_GROUPS: Object = {
+    "protocolMappers": [
+        {
+            "name": "groups",
+            "protocol": "openid-connect",
+            "protocolMapper": "oidc-group-membership-mapper",
+            "config": {
+                "claim.name": "groups",
+                "full.path": "false",
+                "id.token.claim": "true",
+                "access.token.claim": "true",
+                "userinfo.token.claim": "true",
+            },
+        }
+    ],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """What people sign in to.
+
+    Args:
+        declared: the client as the realm has it, without its secret.
+        secret: name of the site's secret, which both sides are given.
+    """
+
+    declared: Object
+    secret: str
 
 
 def client_secret(platform: Platform) -> str:
@@ -45,21 +78,29 @@ def issuer(site: Site, identity: Platform) -> str:
     return f"https://{site.public_name(identity.public_names[0])}/realms/{identity.realm}"
 
 
-def client(site: Site, platform: Platform) -> Object:
-    """Return a platform as a client of the realm, without its secret.
+def clients(site: Site, platforms: Iterable[Platform]) -> list[Client]:
+    """Return all clients of the realm: platforms with users, and names at which the gateway lets people sign in.
 
-    The groups of a person come with the claim `groups`, as plain names.
-
-    Raises:
-        ValueError: when the platform has no users.
+    To a platform, the groups of a person come with the claim `groups`, as plain names.
     """
-    if platform.login is None:
-        raise ValueError(f"{platform.id} has no login")
-    url = f"https://{site.public_name(platform.public_names[0])}"
+    found = []
+    for platform in platforms:
+        if platform.login:
+            declared = _client(site, platform, platform.public_names[0], platform.id, platform.login.callback)
+            found.append(Client(declared=declared | _GROUPS, secret=client_secret(platform)))
+        for label in platform.public_names:
+            if platform.exposed(label).sign_in:
+                name = client_id(label)
+                found.append(Client(declared=_client(site, platform, label, name, CALLBACK), secret=name))
+    return found
+
+
+def _client(site: Site, platform: Platform, label: str, name: str, callback: str) -> Object:
+    url = f"https://{site.public_name(label)}"
     return {
         # Chosen here, so that the client can be found and updated by it.
-        "id": platform.id,
-        "clientId": platform.id,
+        "id": name,
+        "clientId": name,
         "name": platform.name.vi,
         "enabled": True,
         "protocol": "openid-connect",
@@ -70,26 +111,12 @@ def client(site: Site, platform: Platform) -> Object:
         "serviceAccountsEnabled": False,
         "rootUrl": url,
         "baseUrl": "/",
-        "redirectUris": [f"{url}{platform.login.callback}"],
+        "redirectUris": [f"{url}{callback}"],
         "webOrigins": [],
         "attributes": {
             "pkce.code.challenge.method": "S256",
             "post.logout.redirect.uris": f"{url}##{url}/",
         },
-        "protocolMappers": [
-            {
-                "name": "groups",
-                "protocol": "openid-connect",
-                "protocolMapper": "oidc-group-membership-mapper",
-                "config": {
-                    "claim.name": "groups",
-                    "full.path": "false",
-                    "id.token.claim": "true",
-                    "access.token.claim": "true",
-                    "userinfo.token.claim": "true",
-                },
-            }
-        ],
     }
 
 

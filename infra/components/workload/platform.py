@@ -28,8 +28,6 @@ class PlatformArgs:
         data: contract of the `data` layer.
         secret: returns the site's secret of a name, made once; a secret Output.
         authorities: authority of clients that the facts name -> its certificates (PEM).
-        identity: public name of the platform where people sign in; empty: there is none.
-        sign_ins: ids of the platforms whose names need its sign-in.
         before_names: what must be there before a name is published: the firewall that looks at its requests.
         platforms: all platforms that are switched on at the site.
         province: the province at the epoch in force; None: the site has no data of one.
@@ -41,8 +39,6 @@ class PlatformArgs:
     data: pulumi.Output[DataContract]
     secret: Callable[[str], pulumi.Output[str]]
     authorities: Mapping[str, str] = field(default_factory=dict)
-    identity: str = ""
-    sign_ins: tuple[str, ...] = ()
     before_names: tuple[pulumi.Resource, ...] = ()
     platforms: tuple[Platform, ...] = ()
     province: Province | None = None

@@ -14,8 +14,8 @@ from infra.model.platform import PLATFORMS, load_platform, load_platforms
 from infra.model.site import Site
 
 
-def write(root: Path, name: str, exposure: Any) -> None:
-    facts = yaml.safe_load((PLATFORMS / "identity" / "platform.yaml").read_text("utf-8")) | {"id": name}
+def write(root: Path, name: str, exposure: Any, **more: Any) -> None:
+    facts = yaml.safe_load((PLATFORMS / "identity" / "platform.yaml").read_text("utf-8")) | {"id": name} | more
     (root / name).mkdir()
     text = yaml.safe_dump(facts | {"exposure": exposure, "public_names": [name]})
     (root / name / "platform.yaml").write_text(text, "utf-8")
@@ -57,7 +57,7 @@ def test_hsts_says_what_is_chosen() -> None:
         ({"web": {"headers": {"X-Y": "1\r\nSet-Cookie: a=b"}}}, "is no header"),
         ({"web": {"headers": {"strict-transport-security": "max-age=0"}}}, "but by hsts"),
         ({"web": {"clients": {"authority": "../ca"}}}, "exposure.web.clients.authority"),
-        ({"web": {"sign_in": {"realm": "a/b", "client": "c"}}}, "exposure.web.sign_in.realm"),
+        ({"web": {"sign_in": {"logout": "out"}}}, "exposure.web.sign_in.logout"),
         ({"web": {"waf": {"mode": "maybe"}}}, "exposure.web.waf.mode"),
         ({"web": {"waf": {"paranoia": 5}}}, "exposure.web.waf.paranoia"),
         ({"web": {"waf": {"methods": ["TRACE"]}}}, "exposure.web.waf.methods.0"),
@@ -66,6 +66,10 @@ def test_hsts_says_what_is_chosen() -> None:
             "waf.exceptions.0.rule",
         ),
         ({"web": {"waf": {"exceptions": [{"rule": 942100, "reason": ""}]}}}, "waf.exceptions.0.reason"),
+        (
+            {"web": {"waf": {"exceptions": [{"rule": 941160, "field": "a,b", "reason": "because of it"}]}}},
+            "waf.exceptions.0.field",
+        ),
         ({"web": {"waf": {"when_down": "ignore"}}}, "exposure.web.waf.when_down"),
         ({"web": {"waf": {"text": "1"}}}, "exposure.web.waf.text"),
         ({"web": {"waf": {"content_types": ["pdf' | x"]}}}, "is no content type"),
@@ -82,14 +86,22 @@ def test_sign_in_needs_the_identity_platform_and_is_not_for_itself(
     tmp_path: Path, lab: Site, switched_on: list[str]
 ) -> None:
     (name,) = switched_on
-    write(tmp_path, name, {name: {"sign_in": {"realm": "province", "client": "web"}}})
+    write(tmp_path, name, {name: {"sign_in": {}}})
     site = lab.model_copy(update={"platforms": switched_on})
     with pytest.raises(TinhError, match="need sign_in at platform identity"):
         load_platforms(site, root=tmp_path)
 
 
 def test_sign_in_beside_the_identity_platform_is_taken(tmp_path: Path, lab: Site) -> None:
-    write(tmp_path, "web", {"web": {"sign_in": {"realm": "province", "client": "web"}}})
+    write(tmp_path, "web", {"web": {"sign_in": {}}})
     write(tmp_path, "identity", {})
     site = lab.model_copy(update={"platforms": ["identity", "web"]})
     assert [platform.signs_in for platform in load_platforms(site, root=tmp_path)] == [False, True]
+
+
+def test_sign_in_needs_the_realm_of_the_identity_platform(tmp_path: Path, lab: Site) -> None:
+    write(tmp_path, "web", {"web": {"sign_in": {}}})
+    write(tmp_path, "identity", {}, realm=None)
+    site = lab.model_copy(update={"platforms": ["identity", "web"]})
+    with pytest.raises(TinhError, match="need sign_in at platform identity"):
+        load_platforms(site, root=tmp_path)
