@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pulumi
 import pytest
 
+from infra.components.edge.public_name import publish
 from infra.components.identity.login import clients
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
-from infra.model.platform import load_platform
+from infra.model.exposure import Exposure, SignIn
+from infra.model.platform import Platform, load_platform
 from infra.model.site import Site
 from platforms.identity.component import Identity
 from platforms.identity.realm import files
@@ -107,17 +110,22 @@ def test_several_replicas_share_their_caches(deploy: Deploy, sim: Site) -> None:
 # --- the realm of the province's people ---
 
 
-def with_clients(site: Site) -> None:
-    platforms = tuple(load_platform(name) for name in ("identity", "portal", "gazette"))
-    args = PlatformArgs(
+ALL = tuple(load_platform(name) for name in ("identity", "portal", "gazette"))
+
+
+def given(site: Site, name: str, platforms: tuple[Platform, ...]) -> PlatformArgs:
+    return PlatformArgs(
         site=site,
-        facts=platforms[0],
+        facts=next(platform for platform in platforms if platform.id == name),
         base=base(),
         data=data(site),
         secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
         platforms=platforms,
     )
-    Identity("identity", args)
+
+
+def with_clients(site: Site, platforms: tuple[Platform, ...] = ALL) -> None:
+    Identity("identity", given(site, "identity", platforms))
 
 
 @pytest.fixture
@@ -126,11 +134,8 @@ def realm(deploy: Deploy, lab: Site) -> Engine:
 
 
 def test_the_realm_is_declared(lab: Site, golden_text: Callable[[Path, str], None]) -> None:
-    platforms = [load_platform(name) for name in ("identity", "portal", "gazette")]
-    texts = files("province", platforms) | {
-        "clients.json": json.dumps({each.declared["id"]: each.declared for each in clients(lab, platforms)}, indent=1)
-        + "\n"
-    }
+    declared = {each.declared["id"]: each.declared for each in clients(lab, ALL)}
+    texts = files("province", ALL) | {"clients.json": json.dumps(declared, indent=1) + "\n"}
     golden_text(
         Path(__file__).parent / "golden" / "realm.txt", "".join(f"--- {n}\n{t}" for n, t in texts.items())
     )
@@ -141,6 +146,53 @@ def test_every_platform_with_users_is_a_client_with_its_secret(realm: Engine) ->
         "portal.json": SECRET,
         "gazette.json": SECRET,
     }
+
+
+@pytest.fixture
+def signed_in() -> tuple[Platform, ...]:
+    """The platforms, of which the gazette lets the gateway sign people in."""
+    exposure = {"congbao": Exposure(sign_in=SignIn())}
+    return (*ALL[:2], ALL[2].model_copy(update={"exposure": exposure}))
+
+
+def test_a_name_at_which_the_gateway_signs_people_in_is_a_client(
+    deploy: Deploy, lab: Site, signed_in: tuple[Platform, ...]
+) -> None:
+    found = next(each for each in clients(lab, signed_in) if each.declared["id"] == "congbao-sign-in")
+    assert found.secret == "congbao-sign-in"
+    assert found.declared["redirectUris"] == ["https://congbao.lab.tinh.test/oauth2/callback"]
+    assert "protocolMappers" not in found.declared
+    realm = deploy(lambda: with_clients(lab, signed_in))
+    assert set(realm.one("Secret", "realm-clients").inputs["stringData"]) == {
+        "portal.json",
+        "gazette.json",
+        "congbao-sign-in.json",
+    }
+    grant = realm.one("ReferenceGrant", "sign-in").inputs["spec"]
+    assert [source["namespace"] for source in grant["from"]] == ["gazette"]
+    assert {source["kind"] for source in grant["from"]} == {"SecurityPolicy"}
+
+
+def test_gateway_and_realm_are_given_one_client_with_one_secret(
+    deploy: Deploy, lab: Site, signed_in: tuple[Platform, ...]
+) -> None:
+    asked: list[str] = []
+
+    def secret(name: str) -> pulumi.Output[str]:
+        asked.append(name)
+        return pulumi.Output.secret(name)
+
+    args = replace(given(lab, "gazette", signed_in), secret=secret)
+    door = deploy(lambda: publish(args, "plone", 80, pulumi.ResourceOptions()) and None)
+    assert asked == ["congbao-sign-in"]
+    policy = door.one("SecurityPolicy", "congbao").inputs["spec"]["oidc"]
+    assert policy["clientID"] == policy["clientSecret"]["name"] == "congbao-sign-in"
+    assert policy["provider"]["issuer"] == "https://id.lab.tinh.test/realms/province"
+    assert door.one("Secret", "congbao-sign-in").inputs["stringData"] == {"client-secret": SECRET}
+
+
+def test_without_such_a_name_nobody_may_use_the_server(realm: Engine) -> None:
+    assert not realm.objects("ReferenceGrant")
 
 
 def test_no_secret_is_an_argument_or_in_clear_text(realm: Engine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra.components.identity.login import client, groups, issuer
+from infra.components.identity.login import clients, groups, issuer
 from infra.components.manifest import Object
 from infra.components.workload.platform import PlatformArgs
 from infra.errors import TinhError
@@ -139,7 +139,8 @@ def test_without_identity_nobody_could_sign_in(deploy: Deploy, lab: Site, name: 
 
 def test_issuer_and_callback_are_published_addresses(lab: Site) -> None:
     assert issuer(lab, ALL[0]) == "https://id.lab.tinh.test/realms/province"
-    declared = client(lab, load_platform("gazette"))
+    (found,) = clients(lab, [load_platform("gazette")])
+    declared = found.declared
     assert declared["redirectUris"] == ["https://congbao.lab.tinh.test/acl_users/oidc/callback"]
     assert declared["attributes"]["pkce.code.challenge.method"] == "S256"
     assert not declared["directAccessGrantsEnabled"]

@@ -15,7 +15,9 @@ from infra.model.site import Site
 
 
 def write(root: Path, name: str, exposure: Any, **more: Any) -> None:
-    facts = yaml.safe_load((PLATFORMS / "identity" / "platform.yaml").read_text("utf-8")) | {"id": name} | more
+    facts = (
+        yaml.safe_load((PLATFORMS / "identity" / "platform.yaml").read_text("utf-8")) | {"id": name} | more
+    )
     (root / name).mkdir()
     text = yaml.safe_dump(facts | {"exposure": exposure, "public_names": [name]})
     (root / name / "platform.yaml").write_text(text, "utf-8")
