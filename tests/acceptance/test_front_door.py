@@ -35,9 +35,9 @@ FAMILIES = [("ipv4", "-4"), ("ipv6", "-6")]
 both = pytest.mark.parametrize(("mode", "family"), FAMILIES)
 
 
-def backend():
+def backend(space=SPACE):
     """A page served by busybox: Deployment, ConfigMap, Service."""
-    metadata = {"name": "page", "namespace": SPACE, "labels": {"app.kubernetes.io/name": "page"}}
+    metadata = {"name": "page", "namespace": space, "labels": {"app.kubernetes.io/name": "page"}}
     container = {
         "name": "page",
         "image": "docker.io/library/busybox:1.35.0",

@@ -2,16 +2,14 @@
 
 import json
 import secrets
-from pathlib import Path
 
 import pytest
 
-from infra import paths
 from infra.model.platform import load_platform
 from infra.model.province import load_province
 from platforms.portal.content import sub_sites
+from tests.acceptance.conftest import CA, people, url
 
-CA = "/usr/local/share/ca-certificates/tinh-site.crt"
 FAMILIES = [("ipv4", "-4"), ("ipv6", "-6"), ("dual", "-4"), ("dual", "-6")]
 PLATFORMS = ["portal", "gazette"]
 
@@ -21,10 +19,6 @@ def _switched_on(lab):
     missing = [name for name in PLATFORMS if name not in lab.site.platforms]
     if missing:
         pytest.skip(f"{', '.join(missing)} switched off in the site file")
-
-
-def url(lab, platform, path=""):
-    return f"https://{lab.site.public_name(load_platform(platform).public_names[0])}{path}"
 
 
 def fetch(lab, address, mode="dual", flag="-6"):
@@ -37,41 +31,6 @@ def fetch(lab, address, mode="dual", flag="-6"):
     assert done.rc == 0, done.stderr
     status, verified = last.split()
     return int(status), verified == "0", page
-
-
-def people(lab, mode="dual", **asked):
-    """Let somebody outside do something; what is said goes through standard input."""
-    client = lab.machine("client1")
-    for name, text in (
-        ("people.py", Path(__file__).with_name("people.py").read_text("utf-8")),
-        ("asked", json.dumps({"ca": CA} | asked)),
-    ):
-        client.run(f"umask 077; cat > /tmp/{name} <<'EOF'\n{text}\nEOF")
-    done = lab.client(mode, "sh -c 'python3 /tmp/people.py < /tmp/asked'")
-    client.run("rm -f /tmp/asked")
-    assert done.rc == 0, done.stderr[-1500:]
-    return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def enrol(lab):
-    """Enrol people in groups of the realm; they leave at the end."""
-    known = {
-        "identity": url(lab, "identity"),
-        "realm": load_platform("identity").realm,
-        "admin": (paths.state("lab").root / "secrets" / "identity-admin").read_text().strip(),
-    }
-    enrolled = []
-
-    def one(*groups):
-        user, password = f"test-{secrets.token_hex(4)}", f"Aa1!{secrets.token_urlsafe(18)}"
-        people(lab, do="enrol", user=user, password=password, groups=list(groups), **known)
-        enrolled.append(user)
-        return {"user": user, "password": password}
-
-    yield one
-    for user in enrolled:
-        people(lab, do="leave", user=user, **known)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -134,6 +93,40 @@ def test_an_editor_signs_in_through_identity_and_what_was_written_survives_a_res
     )
     assert again["in"] == "True"
     assert fetch(lab, seen["page"])[0] in (302, 401, 403), "a draft is shown to everybody"
+
+
+#: As the site's editor writes it: a table, styles, links with which it climbs, an image.
+HTML = """\
+<h2 style="text-align: center;">QUẢN LÝ THUẾ VÀ KẾ HOẠCH</h2><p><img class="image-richtext" src="{image}" alt="Ảnh"></p>
+<table class="table table-bordered" style="width: 100%;" border="1"><tbody><tr><td style="text-align: right;">05</td>
+<td>Chỉ tiêu &amp; vị trí</td></tr></tbody></table>
+<p><a href="{file}" data-linktype="internal">Toàn văn</a>, <a href="../../tin-tuc">tin tức</a></p>
+"""
+
+
+@pytest.mark.parametrize(("mode", "flag"), FAMILIES[:2])
+def test_an_editor_publishes_a_page_with_a_table_a_link_an_image_and_a_large_file(lab, enrol, mode, flag):
+    editor = enrol("portal-editors", "portal-reviewers")
+    title = f"Thông báo {secrets.token_hex(4)}"
+    asked = {"folder": "tin-tuc", "title": title, "html": HTML, "bytes": 30 << 20}
+    made = people(lab, mode, do="publish", site=url(lab, "portal"), **asked, **editor)
+    status, _, page = fetch(lab, made["page"], mode, flag)
+    assert status == 200
+    for shown in (title, "<table", "text-align: right", "THUẾ", "<img", made["file"].rsplit("/", 1)[1]):
+        assert shown in page
+    got = lab.client(
+        mode,
+        f"sh -c \"curl {flag} -fsS --max-time 300 --cacert {CA} '{made['file']}/@@download/file' | sha256sum\"",
+    )
+    assert got.stdout.split()[0] == made["sha256"], got.stderr
+
+
+def test_editors_html_is_refused_in_every_other_field(lab):
+    form = f"--data-urlencode 'Title={HTML.splitlines()[1]}'"
+    command = (
+        f"curl -6 -sS --cacert {CA} -o /dev/null -w '%{{http_code}}' {form} {url(lab, 'portal', '/edit')}"
+    )
+    assert lab.client("dual", command).stdout == "403"
 
 
 def test_who_is_in_no_group_of_the_platform_is_not_let_in(lab, enrol):

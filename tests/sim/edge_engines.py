@@ -23,10 +23,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
+from edge_identity import SECRET, Identity
 
 from infra.components.edge.firewall import rules
 from infra.components.edge.gateway import GatewayArgs, gateway
 from infra.components.edge.public_name import PublicNameArgs, public_name
+from infra.components.edge.sign_in import SERVICE, Provider
 from infra.components.manifest import Object
 from infra.model.certificates import Certificates
 from infra.model.exposure import Exposure
@@ -77,6 +79,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: list[str] = field(default_factory=list)
 
     @property
     def told(self) -> Object:
@@ -130,7 +133,8 @@ class Edge:
             with suppress(OSError):  # the answer may come before all was sent
                 connection.request(method, path, body=body, headers={"host": host, **(headers or {})})
             answer = connection.getresponse()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            headers_ = {k.lower(): v for k, v in answer.getheaders()}
+            return Answer(answer.status, headers_, answer.read(), answer.headers.get_all("set-cookie") or [])
         finally:
             connection.close()
 
@@ -172,6 +176,9 @@ def _objects(names: Mapping[str, Exposure], authority: str) -> list[Object]:
                 exposure=exposure,
                 certificates=Certificates(),
                 authority=authority if exposure.clients else "",
+                provider=Provider(host="id.x.test", realm="province", secret=SECRET)
+                if exposure.sign_in
+                else None,
             ),
         )
     return objs
@@ -206,6 +213,9 @@ def standalone(names: Mapping[str, Exposure], edge: Edge, ports: Mapping[str, in
             if obj["kind"] == "ClientTrafficPolicy":
                 ref = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}
                 obj["spec"]["targetRefs"] = [ref | {"sectionName": name}]
+            if obj["kind"] == "Secret":
+                text = obj.pop("stringData")
+                obj["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in text.items()}
             if obj["kind"] == "HTTPRoute":
                 obj["spec"]["parentRefs"] = [{"name": "edge", "sectionName": name}]
             result.append(_backends(obj))
@@ -279,12 +289,14 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
     (folder / "clients").mkdir()
     ensure_ca(folder / "clients", "agencies")
     ensure_certificate(folder / "clients", "agency", "agency", names=("files.agency.test",), client=True)
-    echo, waf = Server6(("::", 0), Echo), free_port()
-    threading.Thread(target=echo.serve_forever, daemon=True).start()
+    echo, identity, waf = Server6(("::", 0), Echo), Server6(("::", 0), Identity), free_port()
+    for server in (echo, identity):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     (folder / "site.conf").write_text(
         rules({f"{name}.x.test": exposure for name, exposure in names.items()}), "utf-8"
     )
-    objects = standalone(names, edge, {"echo": echo.server_address[1], "waf": waf})
+    ports = {"echo": echo.server_address[1], SERVICE: identity.server_address[1], "waf": waf}
+    objects = standalone(names, edge, ports)
     (folder / "objects").mkdir()
     (folder / "objects" / "all.yaml").write_text(yaml.safe_dump_all(objects), "utf-8")
     envoy = folder / "data" / "envoy-versions" / "1.39.3" / "bin"
@@ -338,3 +350,4 @@ def running(folder: Path, names: Mapping[str, Exposure]) -> Iterator[Edge]:
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, 9)
         echo.shutdown()
+        identity.shutdown()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+from edge_bodies import form, upload
 from edge_engines import LOOPBACK, Edge, running
 
 from infra.model.exposure import Clients, Exposure, Hsts, RateLimit, Waf, WafException
@@ -38,18 +39,6 @@ FAMILIES = tuple(LOOPBACK)
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with running(tmp_path_factory.mktemp("edge"), NAMES) as found:
         yield found
-
-
-def form(**fields: str) -> tuple[bytes, dict[str, str]]:
-    text = "&".join(f"{name}={quote(value, safe='')}" for name, value in fields.items())
-    return text.encode(), {"content-type": "application/x-www-form-urlencoded"}
-
-
-def upload(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
-    edge = "----3f1c"
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-    body = head.encode() + b"Content-Type: application/pdf\r\n\r\n" + content + f"\r\n--{edge}--\r\n".encode()
-    return body, {"content-type": f"multipart/form-data; boundary={edge}"}
 
 
 # --- the firewall -----------------------------------------------------------------------------------
