@@ -13,8 +13,9 @@ Python 3 and its standard library; the request is JSON on standard input, the an
     {"ca": FILE, "do": "register", "identity": URL, "realm": NAME, "admin": PASSWORD, "client": OBJECT} -> {}
     {"ca": FILE, "do": "deregister", "identity": URL, "realm": NAME, "admin": PASSWORD, "client": ID} -> {}
     {"ca": FILE, "do": "visit", "site": URL, "address": IP, "user": NAME, "password": TEXT}
-    -> {"asked": URL of the login form, "landed": URL, "page": TEXT}, and when that was the site: {"again": [STATUS, TEXT],
-        "wrong": {what is wrong with the cookies: [STATUS, LOCATION, TEXT]}, "out": URL, "after": URL}
+    -> {"asked": URL of the login form, "landed": URL, "page": TEXT}; when it landed at the site, also
+       {"again": [STATUS, TEXT], "wrong": {what is wrong with the cookies: [STATUS, LOCATION, TEXT]},
+        "out": URL, "after": URL}
 """
 
 from __future__ import annotations
