@@ -34,7 +34,11 @@ class Identity(BaseHTTPRequestHandler):
         good = known and challenge == self.codes.pop(asked.get("code", ""), None)
         token = ".".join(
             base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-            for part in ({"alg": "none"}, {"sub": "lan", "exp": int(time.time()) + 300}, "signature")
+            for part in (
+                {"alg": "RS256", "typ": "JWT"},
+                {"sub": "lan", "exp": int(time.time()) + 300},
+                "signature",
+            )
         )
         told: Object = {"access_token": token, "id_token": token, "token_type": "Bearer", "expires_in": 300}
         answer = json.dumps(told if good else {"error": "invalid_grant"}).encode()

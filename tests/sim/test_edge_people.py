@@ -132,6 +132,11 @@ def test_who_signs_in_gets_the_page_and_signs_out(edge: Edge, family: str) -> No
     jar = signed_in(edge, family)
     page = edge.ask("guarded.x.test", "/a?b=c", family=family, headers=header(jar))
     assert (page.status, page.told["path"]) == (200, "/a?b=c")
+    told = {name.lower(): value for name, value in page.told["headers"].items()}
+    assert "authorization" not in told
+    # docs/edge.md says which cookies the backend gets
+    kinds = {text.split("-")[0].split("=")[0] for text in told["cookie"].split("; ")}
+    assert kinds == {"AccessToken", "IdToken"}
     out = edge.ask("guarded.x.test", "/logout", family=family, headers=header(jar))
     assert out.status == 302
     assert out.headers["location"].startswith(
