@@ -18,6 +18,7 @@ ORDER = [
     "machines",
     "layers",
     *(f"data {name}" for name in DATABASES),
+    "data probe-files",
     "data cluster-objects",
     "backup",
 ]
