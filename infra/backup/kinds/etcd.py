@@ -21,13 +21,19 @@ from infra.errors import HostError, IntegrityError, ToolError
 from infra.model.site import Role, Site
 
 SNAPSHOT = "snapshot.db"
-#: On a control plane of kubeadm (IPv6 first); the file lies where etcd's own data do, so that the room is there.
-SAVE = """
+#: Prints where etcd is asked: the address that it tells its clients, of whichever family; its certificate has it.
+#: `playbooks/etcd_restore.yml` reads the same file by the same rule.
+ENDPOINT = "sed -n 's/^ *- --advertise-client-urls=\\([^,]*\\).*/\\1/p' {manifest}"
+MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
+#: On a control plane of kubeadm; the file lies where etcd's own data do, so that the room is there.
+SAVE = f"""
 set -eu
 umask 077
+endpoint=$({ENDPOINT.format(manifest=MANIFEST)})
+[ -n "$endpoint" ] || {{ echo "{MANIFEST} has no --advertise-client-urls" >&2; exit 1; }}
 file=$(mktemp -u /var/lib/etcd/tinh-XXXXXXXX.db)
 trap 'rm -f "$file" "$file.part"' EXIT
-timeout 300 etcdctl --endpoints 'https://[::1]:2379' --cacert /etc/kubernetes/pki/etcd/ca.crt \
+timeout 300 etcdctl --endpoints "$endpoint" --cacert /etc/kubernetes/pki/etcd/ca.crt \\
   --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key snapshot save "$file" >&2
 cat "$file"
 """
