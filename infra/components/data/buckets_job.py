@@ -21,8 +21,8 @@ from typing import Any
 
 COMPLIANCE = "COMPLIANCE"
 """Lock that nobody can shorten, not even the administrator (S3 object lock)."""
-#: Seconds until an account that was made a moment ago is known: the kubelet brings the file of accounts to a server that
-#: runs within its sync period (one minute) and what its cache adds. And seconds between two tries.
+#: Seconds until an account that was made a moment ago is known: the kubelet brings the file of accounts to a server
+#: that runs within its sync period (one minute) and what its cache adds. And seconds between two tries.
 KNOWN, AGAIN = 180, 3
 
 
@@ -54,7 +54,7 @@ def let_in(s3: Any, name: str, policy: str) -> None:  # noqa: ANN401
         try:
             s3.put_bucket_policy(Bucket=name, Policy=policy)
         except s3.exceptions.ClientError as error:
-            # versitygw 1.7.0, auth/bucket_policy.go: MalformedPolicy for mistakes of every sort, told apart by its text.
+            # versitygw 1.7.0, auth/bucket_policy.go: one code for mistakes of every sort, told apart by its text.
             unknown = "Invalid principal" in error.response["Error"].get("Message", "")
             if not unknown or time.monotonic() > end:
                 raise
