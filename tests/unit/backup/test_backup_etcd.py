@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(tools() is None, reason="the 
 def snapshot(tmp_path, monkeypatch):
     """A snapshot with two secrets and a pod in it."""
     bin_dir = tools()
-    monkeypatch.setattr(etcd, "_tool", lambda name: str(bin_dir / name))
+    monkeypatch.setattr(etcd, "program", lambda name: str(bin_dir / name))
     ports = [free() for _ in range(2)]
     endpoint, peer = (f"http://127.0.0.1:{port}" for port in ports)
     words = [
