@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     POSTGRESQL = "postgresql"
     BUCKET = "bucket"
+    STREAM = "stream"
     ETCD = "etcd"
     OBJECTS = "cluster-objects"
     STATE = "pulumi-state"

@@ -19,6 +19,7 @@ ORDER = [
     "layers",
     *(f"data {name}" for name in DATABASES),
     "data probe-files",
+    "data probe-events",
     "data cluster-objects",
     "backup",
 ]

@@ -28,6 +28,7 @@ def test_applications_are_backed_up_as_platforms_are_but_their_caches(lab):
     found = {item.name: item for item in data_sets(lab)}
     files = found["probe-files"]
     assert (files.kind, files.namespace, files.point, files.time) == (Kind.BUCKET, "probe", 60, 60)
+    assert found["probe-events"].kind is Kind.STREAM
     assert "probe-cache" not in found
 
 
