@@ -163,25 +163,24 @@ def test_what_fails_puts_back_what_was_there(tmp_path, live, monkeypatch, how):
     folder = save(tmp_path, live)
     publish(live, "acknowledged after the backup")
     before = stream.count(save(tmp_path, live, "before"))
-    if how == "damaged":
-        file = folder / "orders.snapshot"
-        file.write_bytes(file.read_bytes()[:2000])
-    else:
-        load, calls = streams.Account.load, []
+    load, tried = streams.Account.load, []
 
-        async def stop(self, config, state, file):
-            calls.append(file)
-            if config["name"] == "orders" and len([f for f in calls if f.name == "orders.snapshot"]) == 1:
-                raise KeyboardInterrupt
-            return await load(self, config, state, file)
+    async def stop(self, config, state, file):
+        if file.name == "orders.snapshot" and not tried:
+            tried.append(file)
+            raise KeyboardInterrupt
+        return await load(self, config, state, file)
 
-        monkeypatch.setattr(streams.Account, "load", stop)
     aside = tmp_path / "aside"
     aside.mkdir()
-    with pytest.raises((IntegrityError, ToolError, KeyboardInterrupt)):
-        stream.put_back(load_site("lab"), "probe-events", folder, aside)
-    monkeypatch.undo()
-    monkeypatch.setattr(stream, "program", lambda name: str(server_program()))
+    with monkeypatch.context() as patch:
+        if how == "damaged":
+            file = folder / "orders.snapshot"
+            file.write_bytes(file.read_bytes()[:2000])
+        else:
+            patch.setattr(streams.Account, "load", stop)
+        with pytest.raises((IntegrityError, ToolError, KeyboardInterrupt)):
+            stream.put_back(load_site("lab"), "probe-events", folder, aside)
     assert stream.count(save(tmp_path, live, "after")) == before
     assert publish(live, "goes on") == 2502
 
