@@ -5,33 +5,21 @@ import contextlib
 import json
 
 import pytest
+from backup_cases import needs, program_of
 
 from infra.backup import streams
 from infra.backup.kinds import stream
 from infra.backup.source import Ground
-from infra.errors import IntegrityError, TinhError, ToolError
+from infra.errors import IntegrityError, ToolError
 from infra.model.site import load_site
 
-
-def server_program():
-    from lab.toolchain import artifact
-
-    try:
-        return artifact("nats-server") / "bin" / "nats-server"
-    except TinhError:
-        return None
-
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(server_program() is None, reason="the toolchain has no nats-server here"),
-]
+pytestmark = [pytest.mark.slow, needs("nats-server")]
 
 
 @pytest.fixture
 def live(tmp_path, monkeypatch, state):
     """A server that serves: two streams with messages, one with a consumer that has acknowledged some."""
-    monkeypatch.setattr(stream, "program", lambda name: str(server_program()))
+    monkeypatch.setattr(stream, "program", lambda name: program_of("nats-server", name))
     place = tmp_path / "live"
     place.mkdir()
     with stream.own_server(place) as server:
