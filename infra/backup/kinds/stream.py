@@ -24,7 +24,7 @@ from infra.backup.programs import free_port, program
 from infra.backup.source import Facts, Ground, Taken, file_item, private_folder
 from infra.backup.store import secret_of
 from infra.backup.streams import Account, Server, connected
-from infra.errors import IntegrityError, TinhError
+from infra.errors import TinhError, ToolError
 from infra.model.site import Site
 
 #: Service of the servers, its namespace and port; the name in their certificate.
@@ -127,7 +127,8 @@ def own_server(place: Path) -> Generator[Server, None, None]:
     """Run a server on loopback with a folder of its own, which is removed in the end.
 
     Raises:
-        IntegrityError: it does not begin.
+        HostError: the toolchain has not got it.
+        ToolError: it does not begin.
     """
     port, key = free_port(), secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(dir=place) as name:
@@ -162,7 +163,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
         except TinhError:
             if process.poll() is not None or time.monotonic() > end:
                 said = log.read_text("utf-8", "replace").strip()[-300:]
-                raise IntegrityError(
+                raise ToolError(
                     f"a NATS server of our own does not begin: {said}", where=str(log.parent), fix="see what it says"
                 ) from None  # fmt: skip
         time.sleep(0.2)
