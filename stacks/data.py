@@ -5,11 +5,9 @@ A database itself is made by its platform, in its namespace: it comes and goes w
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pulumi
 
-from infra import contract, labels, paths
+from infra import contract, labels
 from infra.components.data import streams
 from infra.components.data.access import Access, AccessArgs
 from infra.components.data.barman import BarmanPlugin, BarmanPluginArgs
@@ -22,11 +20,11 @@ from infra.components.data.streams import Streams, StreamsArgs, to_streams
 from infra.components.workload.allow import dns, to_objects
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.contract import BaseContract, DataContract
-from infra.errors import TinhError
 from infra.model.certificates import SITE_AUTHORITY
 from infra.model.data import Application, DataClass, Holding, SiteData, holdings, load_data
-from infra.model.platform import Platform, load_platforms
-from infra.model.site import Site, SiteKind
+from infra.model.platform import load_platforms
+from infra.model.site import SiteKind
+from infra.model.users import name_of, stores, users
 from stacks.context import Context, authority
 
 VERSITYGW_IMAGE = "docker.io/versity/versitygw:v1.7.0"
@@ -38,28 +36,6 @@ POSTFIX_IMAGE = "images.tinh.internal/postfix:3.7.11"
 PLUGIN = "plugin-barman-cloud"
 #: Where copies to other places are made from: may reach the object storage.
 BACKUP_NAMESPACE = "backup"
-
-
-def users(site: Site, platforms: list[Platform], facts: SiteData) -> list[Platform | Application]:
-    """Return everybody who uses data services.
-
-    Raises:
-        TinhError: two have the same name, which would be one namespace.
-    """
-    everybody: list[Platform | Application] = [*platforms, *facts.applications]
-    for name, times in Counter(map(name_of, everybody)).items():
-        if times > 1:
-            raise TinhError(
-                f"{name} is the name of {times} platforms or applications",
-                where=f"{paths.SITES / site.name / 'data.yaml'}: applications",
-                fix="choose another name for the application",
-            )
-    return everybody
-
-
-def name_of(user: Platform | Application) -> str:
-    """Return a user's name, which is also its namespace."""
-    return user.id if isinstance(user, Platform) else user.name
 
 
 def bucket(held: Holding, facts: SiteData, secret: pulumi.Output[str]) -> BucketArgs:
@@ -91,9 +67,9 @@ def deploy(context: Context) -> None:
     top = pulumi.ResourceOptions(provider=context.provider())
     base = context.below("base", BaseContract)
     issuer = base.apply(lambda found: found.site_issuer)
-    stores = [(name_of(user), user.data) for user in everybody]
-    stored, cached = holdings(stores, "bucket", "postgresql"), holdings(stores, "cache")
-    streamed = holdings(stores, "stream")
+    held_by = stores(everybody)
+    stored, cached = holdings(held_by, "bucket", "postgresql"), holdings(held_by, "cache")
+    streamed = holdings(held_by, "stream")
     small = site.kind is SiteKind.LAB
 
     BarmanPlugin("barman-cloud", BarmanPluginArgs(objs=plugin, kind=site.kind), top)

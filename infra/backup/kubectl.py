@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Generator, Sequence
 from typing import IO, Any
 
 from infra import paths
@@ -13,6 +17,8 @@ from infra.model.site import Site
 
 #: Seconds for a request that only looks.
 LOOK = 60
+#: Seconds until a forwarded port answers.
+FORWARD = 20
 
 
 class Kubectl:
@@ -83,10 +89,36 @@ class Kubectl:
             stderr=subprocess.PIPE,
         )
 
-    def forward(self, namespace: str, target: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Begin to forward a free port of loopback; the first line of the log names it."""
-        words = ("--namespace", namespace, "port-forward", "--address=127.0.0.1", target, f":{port}")
-        return subprocess.Popen([*self.words, *words], stdout=log, stderr=subprocess.STDOUT)
+    @contextlib.contextmanager
+    def forwarded(self, service: str, port: int, what: str) -> Generator[int, None, None]:
+        """Reach a service through the API server, so that no way into the cluster has to be opened.
+
+        Args:
+            service: its name, and its namespace's.
+            port: of the service.
+            what: it is, for messages.
+
+        Returns:
+            A port of loopback.
+
+        Raises:
+            ToolError: it is not reached.
+        """
+        words = (
+            "--namespace",
+            service,
+            "port-forward",
+            "--address=127.0.0.1",
+            f"service/{service}",
+            f":{port}",
+        )
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen([*self.words, *words], stdout=log, stderr=subprocess.STDOUT)
+            try:
+                yield _forwarded_port(log, service, what)
+            finally:
+                process.terminate()
+                process.wait()
 
     def _failed(self, words: Sequence[str], said: str) -> ToolError:
         return ToolError(
@@ -94,3 +126,20 @@ class Kubectl:
             where=self.words[1].partition("=")[2],
             fix="see that the cluster works: `tinh status`",
         )
+
+
+def _forwarded_port(log: IO[bytes], service: str, what: str) -> int:
+    """Return the port that kubectl has chosen, from what it says."""
+    end = time.monotonic() + FORWARD
+    said = ""
+    while time.monotonic() < end:
+        log.seek(0)
+        said = log.read().decode("utf-8", "replace")
+        if found := re.search(r"127\.0\.0\.1:(\d+) ->", said):
+            return int(found[1])
+        time.sleep(0.1)
+    raise ToolError(
+        f"{what} is not reached: {said.strip()[-200:] or 'no answer'}",
+        where=f"service {service}, namespace {service}",
+        fix="see that layer `data` runs: tinh status; restores take the copies outside the cluster",
+    )

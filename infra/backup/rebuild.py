@@ -18,7 +18,7 @@ from infra.backup.sets import DataSet, Kind
 
 KIND = "rebuild"
 #: Kinds whose data go into what the layers have made, in this order.
-AFTER = (Kind.POSTGRESQL, Kind.BUCKET, Kind.OBJECTS)
+AFTER = (Kind.POSTGRESQL, Kind.BUCKET, Kind.STREAM, Kind.OBJECTS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def steps(sets: Sequence[DataSet], lab: bool) -> list[Step]:
     return [
         Step("site data", "keys, passphrase and secrets come back", Kind.SITE),
         Step("machines", made),
-        Step("layers", "all layers are deployed, databases and buckets empty"),
+        Step("layers", "all layers are deployed, databases, buckets and streams empty"),
         *back,
         Step("backup", "the nearer copy is empty: everything is backed up anew"),
     ]

@@ -186,12 +186,25 @@ def _bucket(job: Restore, work: Path) -> str:
     return f"bucket {bucket}: {put} object(s) put back, {removed} marked as deleted; older versions are all there"
 
 
+def _stream(job: Restore, work: Path) -> str:
+    """Put streams in the place of those that serve; what they had stays in a folder that only its owner can read."""
+    from infra.backup.kinds import stream
+
+    account = job.plan.data_set.name
+    aside = paths.state(job.site.name).root / RESTORED / f"{account}-before-{job.plan.now:%Y%m%dT%H%M%SZ}"
+    aside.mkdir(parents=True, mode=0o700)
+    count, others = stream.put_back(job.site, account, work, aside)
+    left = f"; left alone, as the backup does not know them: {', '.join(others)}" if others else ""
+    return f"account {account}: {count} stream(s) put back; what they were: {aside}{left}"
+
+
 IN_PLACE: dict[Kind, Callable[[Restore, Path], str]] = {
     Kind.STATE: _pulumi_state,
     Kind.SITE: _site_data,
     Kind.OBJECTS: _objects,
     Kind.ETCD: _etcd,
     Kind.BUCKET: _bucket,
+    Kind.STREAM: _stream,
 }
 
 

@@ -1,4 +1,4 @@
-"""Which data sets a site has: the one place that reads them from the platforms' facts and the site's."""
+"""Which data sets a site has: the one place that reads them from users' facts and the site's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infra import naming
+from infra import paths
 from infra.errors import TinhError
 from infra.model.backup import BackupPolicy, Retention, load_policy
 from infra.model.base import Text
-from infra.model.data import DataStore, Recovery
+from infra.model.data import Holding, Recovery, holdings, load_data
 from infra.model.platform import load_platforms
 from infra.model.site import Site, has_network
+from infra.model.users import stores, users
 
 
 class Kind(StrEnum):
@@ -20,6 +21,7 @@ class Kind(StrEnum):
 
     POSTGRESQL = "postgresql"
     BUCKET = "bucket"
+    STREAM = "stream"
     ETCD = "etcd"
     OBJECTS = "cluster-objects"
     STATE = "pulumi-state"
@@ -59,43 +61,48 @@ class DataSet:
 
 
 def data_sets(site: Site) -> list[DataSet]:
-    """Return the data sets of a site: stores of its platforms first, then the site's own.
+    """Return the data sets of a site: stores of its platforms, of its applications, then the site's own.
 
     Raises:
-        TinhError: the facts are malformed.
+        TinhError: the facts are malformed, or a store has the name of one of the site's own data sets.
     """
     policy = load_policy(site.name)
-    stores = [
-        # A store may have targets of its own; the platform's hold for the others.
-        _set(
-            policy, naming.name(platform.id, store.name), store.engine, store.holds,
-            getattr(store, "recovery", None) or platform.recovery, namespace=platform.id,
-        )
-        for platform in load_platforms(site)
-        for store in platform.data
-        if backed(store)
-    ]  # fmt: skip
+    kept = [
+        _set(policy, held.name, held.store.engine, held.store.holds, held.store.recovery, held.application)
+        for held in _held(site)
+        if backed(held)
+    ]
+    for one in kept:
+        if one.name in policy.sets:
+            raise TinhError(
+                f"a store of {one.namespace} would be data set {one.name}, which is one of the site's own",
+                where=f"{paths.SITES / site.name / 'data.yaml'}: applications, {one.namespace}",
+                fix="choose another name for the application or its store",
+            )
     own = [
         _set(policy, name, name, facts.holds, facts.recovery)
         for name, facts in policy.sets.items()
         if name != Kind.ROUTERS or has_network(site.name)
     ]
-    return [*stores, *own]
+    return [*kept, *own]
 
 
 def unbacked(site: Site) -> list[str]:
     """Return the stores that nothing is done for, with their engines, but caches: they are made anew."""
     return [
-        f"{naming.name(platform.id, store.name)} ({store.engine})"
-        for platform in load_platforms(site)
-        for store in platform.data
-        if not backed(store) and store.engine not in REMADE
+        f"{held.name} ({held.store.engine})"
+        for held in _held(site)
+        if not backed(held) and held.store.engine not in REMADE
     ]
 
 
-def backed(store: DataStore) -> bool:
+def backed(held: Holding) -> bool:
     """Return whether a store's engine is one of those that are backed up."""
-    return store.engine in {kind.value for kind in Kind}
+    return held.store.engine in {kind.value for kind in Kind}
+
+
+def _held(site: Site) -> tuple[Holding, ...]:
+    return holdings(stores(users(site, load_platforms(site), load_data(site))))
 
 
 def choose(sets: Sequence[DataSet], names: Sequence[str], where: str) -> list[DataSet]:

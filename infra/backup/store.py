@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
-import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from infra import paths
 from infra.backup.kubectl import Kubectl
@@ -33,8 +30,6 @@ HOST = f"{SERVICE}.{SERVICE}.svc"
 PORT = 443
 #: Its account for reading, whose key is a secret of the site.
 READER = "backup-reader"
-#: Seconds until a forwarded port answers.
-FORWARD = 20
 
 
 @dataclass(frozen=True)
@@ -111,50 +106,35 @@ def opened(site: Site, kubectl: Kubectl, account: str = READER) -> Generator[Sto
     import urllib3
     from minio import Minio
 
-    state = paths.state(site.name)
-    secret = state.root / "secrets" / f"data-{account}"
+    state, key = paths.state(site.name), secret_of(site, account, "the object storage")
+    with kubectl.forwarded(SERVICE, PORT, "the object storage") as port:
+        pool = urllib3.PoolManager(
+            ca_certs=str(state.pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
+            timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(3, backoff_factor=0.5),
+        )  # fmt: skip
+        yield Store(
+            Minio(
+                f"127.0.0.1:{port}",
+                access_key=account,
+                secret_key=key,
+                region="us-east-1",
+                http_client=pool,
+            )
+        )
+
+
+def secret_of(site: Site, account: str, what: str) -> str:
+    """Return what opens an account of a data service.
+
+    Raises:
+        HostError: the site has no key for it.
+    """
+    secret = paths.state(site.name).root / "secrets" / f"data-{account}"
     try:
-        key = secret.read_text("utf-8")
+        return secret.read_text("utf-8")
     except FileNotFoundError:
         raise HostError(
-            f"the key of account {account} of the object storage is not here",
+            f"the key of account {account} of {what} is not here",
             where=str(secret),
             fix="tinh up --layer data",
         ) from None
-    with tempfile.TemporaryFile() as log:
-        process = kubectl.forward(SERVICE, f"service/{SERVICE}", PORT, log)
-        try:
-            port = _port(log)
-            pool = urllib3.PoolManager(
-                ca_certs=str(state.pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
-                timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(3, backoff_factor=0.5),
-            )  # fmt: skip
-            yield Store(
-                Minio(
-                    f"127.0.0.1:{port}",
-                    access_key=account,
-                    secret_key=key,
-                    region="us-east-1",
-                    http_client=pool,
-                )
-            )
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _port(log: IO[bytes]) -> int:
-    """Return the port that kubectl has chosen, from what it says."""
-    end = time.monotonic() + FORWARD
-    said = ""
-    while time.monotonic() < end:
-        log.seek(0)
-        said = log.read().decode("utf-8", "replace")
-        if found := re.search(r"127\.0\.0\.1:(\d+) ->", said):
-            return int(found[1])
-        time.sleep(0.1)
-    raise ToolError(
-        f"the object storage is not reached: {said.strip()[-200:] or 'no answer'}",
-        where=f"service {SERVICE}, namespace {SERVICE}",
-        fix="see that layer `data` runs: tinh status; restores take the copies outside the cluster",
-    )

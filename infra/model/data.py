@@ -73,8 +73,8 @@ class DataStore(Model):
     data_class: DataClass
     sharing: Sharing
     personal_data: PersonalData
-    owner: Owner = Field(description="in a platform's facts: the platform's where nothing is said")
-    recovery: Recovery = Field(description="in a platform's facts: the platform's where nothing is said")
+    owner: Owner = Field(description="a platform's store: the platform's where nothing is said")
+    recovery: Recovery = Field(description="a platform's store: the platform's where nothing is said")
     synchronous: bool = Field(
         default=False,
         description="PostgreSQL: a write is acknowledged only when a second instance has it",
@@ -92,6 +92,10 @@ class DataStore(Model):
             raise ValueError("synchronous belongs to engine postgresql")
         if self.lock_days and self.engine != "bucket":
             raise ValueError("lock_days belongs to engine bucket")
+        if self.engine in ("bucket", "stream") and not self.recovery.point:
+            raise ValueError(
+                f"recovery.point of a {self.engine} cannot be 0: copies of it are made, at least a minute apart"
+            )
         if self.data_class is DataClass.CORE and self.sharing is Sharing.OPEN:
             raise ValueError("core data cannot be open")
         return self
@@ -143,6 +147,8 @@ class Application(Model):
         for store in self.data:
             if store.engine not in ("bucket", "cache", "stream"):
                 raise ValueError(f"{store.name}: an application that is no platform has no {store.engine}")
+        if len({store.name for store in self.data}) < len(self.data):
+            raise ValueError("two data stores have the same name")
         return self
 
 
@@ -209,11 +215,11 @@ def holdings(applications: Iterable[tuple[str, Sequence[DataStore]]], *engines: 
 
     Args:
         applications: platforms and applications with their stores.
-        engines: which ones.
+        engines: which ones; none: of all.
     """
     return tuple(
         Holding(application, store)
         for application, stores in applications
         for store in stores
-        if store.engine in engines
+        if not engines or store.engine in engines
     )

@@ -5,7 +5,6 @@ given nothing.
 """
 
 import base64
-import json
 import time
 from pathlib import Path
 
@@ -16,61 +15,10 @@ from infra.model.data import load_data
 from infra.model.site import Role
 from lab.outside import mail
 from lab.pki import ensure_certificate
+from tests.acceptance.clients.pods import PROBE, REDIS, SLEEP, client_pod, python_pod, running
 
-CLIENTS = Path(__file__).parent / "clients"
-PYTHON = "ghcr.io/cloudnative-pg/plugin-barman-cloud-sidecar:v0.14.0"
-REDIS = "docker.io/library/redis:7.0.15-bookworm"
-PROBE = "probe"
 #: The engine answers before it has read a body, and closes the connection.
 REFUSED = ("AccessDenied", "SSLError", "ConnectionClosedError")
-
-
-def pod(namespace, name, image, secrets, command):
-    """Return a pod of level `restricted` that sleeps, with Secrets below /access."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "client",
-                    "image": image,
-                    "command": command,
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [
-                        {"name": item, "mountPath": f"/access/{item}", "readOnly": True} for item in secrets
-                    ],
-                }
-            ],
-            "volumes": [{"name": item, "secret": {"secretName": item}} for item in secrets],
-        },
-    }
-
-
-class Client:
-    """A pod in which commands are run."""
-
-    def __init__(self, lab, namespace, name):
-        self.lab, self.at = lab, ("-n", namespace, name)
-
-    def run(self, *command, check=True, stdin=None):
-        return self.lab.kubectl("exec", "-i", *self.at, "--", *command, check=check, stdin=stdin)
-
-    def python(self, library, text):
-        """Run Python after one of the files in `clients`; what it prints last is JSON."""
-        script = (CLIENTS / f"{library}.py").read_text() + text
-        return json.loads(self.run("/venv/bin/python3", "-", stdin=script).stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +30,6 @@ def data(lab):
 def clients(lab):
     """Pods of the application, and of a namespace that nobody knows."""
     access = [f"{PROBE}-files-access", f"{PROBE}-cache-access", f"{PROBE}-events-access"]
-    sleep = ["sleep", "infinity"]
     stranger = {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -90,22 +37,12 @@ def clients(lab):
     }
     objs = [
         stranger,
-        pod(PROBE, "python", PYTHON, access, ["/venv/bin/python3", "-c", "import time; time.sleep(1e6)"]),
-        pod(PROBE, "redis", REDIS, access, sleep),
-        pod("stranger", "redis", REDIS, [], sleep),
+        python_pod("python", access),
+        client_pod(PROBE, "redis", REDIS, access, SLEEP),
+        client_pod("stranger", "stranger", REDIS, [], SLEEP),
     ]
-    wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": objs})
-    lab.kubectl("apply", "-f", "-", stdin=wanted)
-    try:
-        for namespace in (PROBE, "stranger"):
-            lab.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=180s")
-        yield {
-            "python": Client(lab, PROBE, "python"),
-            "redis": Client(lab, PROBE, "redis"),
-            "stranger": Client(lab, "stranger", "redis"),
-        }
-    finally:
-        lab.kubectl("delete", "--wait=false", "-f", "-", stdin=wanted, check=False)
+    with running(lab, objs) as found:
+        yield found
 
 
 def addresses(lab, service, namespace):

@@ -22,6 +22,7 @@ def test_the_lab_comes_back_from_the_other_place(lab, tmp_path):
     pull(lab)
     state, kit = paths.state(SITE), tmp_path / "kit"
     secret = (state.root / "secrets" / "identity-admin").read_text()
+    signing = {file.name: file.read_bytes() for file in (state.root / "dnssec").iterdir()}
     shutil.copytree(state.vault, kit)
     instance = paths.instance()
     kept = topology.prefix(instance) + "offsite1"
@@ -42,6 +43,7 @@ def test_the_lab_comes_back_from_the_other_place(lab, tmp_path):
     (file,) = (paths.state(SITE).root / "receipts").glob("rebuild-*.json")
     print(json.dumps(json.loads(file.read_text())["body"]["steps"], indent=1))
     assert (paths.state(SITE).root / "secrets" / "identity-admin").read_text() == secret
+    assert {file.name: file.read_bytes() for file in (paths.state(SITE).root / "dnssec").iterdir()} == signing
     lab.site = load_site(SITE)
     assert sql(lab, "select n from tinh_rebuild;") == "42"
     sql(lab, "drop table tinh_rebuild;")

@@ -19,6 +19,7 @@ from infra.errors import TinhError
 from infra.model.data import DataStore, Holding, holdings, load_data
 from infra.model.platform import load_platform
 from infra.model.site import Site
+from infra.model.users import name_of, users
 from stacks import data as layer
 from tests.conftest import Deploy, Engine
 
@@ -136,8 +137,8 @@ def test_what_holds_several_stores_is_handled_as_the_most_important_one() -> Non
 def test_an_application_cannot_have_a_platforms_name(lab: Site) -> None:
     facts = load_data(lab)
     with pytest.raises(TinhError, match="identity is the name of 2"):
-        layer.users(lab, [load_platform("identity")] * 2, facts)
-    assert [layer.name_of(user) for user in layer.users(lab, [], facts)] == ["probe"]
+        users(lab, [load_platform("identity")] * 2, facts)
+    assert [name_of(user) for user in users(lab, [], facts)] == ["probe"]
 
 
 # --- databases

@@ -6,6 +6,8 @@ import datetime as dt
 import json
 from typing import Any, ClassVar
 
+import pytest
+
 from infra.components.data import buckets_job
 
 NOW = dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
@@ -80,3 +82,54 @@ def test_what_an_earlier_run_has_locked_is_not_asked_for_again() -> None:
     storage = Storage([], [version("new", 0), version("yesterday's", 2)])
     assert buckets_job.lock(storage, BUCKET, NOW, 1) == 1
     assert [given["VersionId"] for _, given in storage.calls] == ["new"]
+
+
+UNKNOWN = {"Code": "MalformedPolicy", "Message": "Invalid principal in policy"}
+
+
+class Young(Storage):
+    """Does not know an account at first; its errors are those of boto3."""
+
+    class exceptions:
+        class ClientError(Exception):
+            def __init__(self, error: dict[str, str]) -> None:
+                super().__init__(error)
+                self.response = {"Error": error}
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__(["a-db-archive"])
+        self.errors = errors
+
+    def put_bucket_policy(self, **given: str) -> None:
+        self.calls.append(("put_bucket_policy", given))
+        if self.errors:
+            raise self.exceptions.ClientError(self.errors.pop(0))
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes only while the job sleeps."""
+    waits: list[float] = []
+    monkeypatch.setattr(buckets_job.time, "sleep", waits.append)
+    monkeypatch.setattr(buckets_job.time, "monotonic", lambda: sum(waits))
+    return waits
+
+
+def test_an_account_that_was_made_a_moment_ago_is_waited_for(slept: list[float]) -> None:
+    storage = Young([UNKNOWN, UNKNOWN])
+    buckets_job.make(storage, BUCKET)
+    assert [name for name, _ in storage.calls].count("put_bucket_policy") == 3
+    assert slept == [buckets_job.AGAIN] * 2
+
+
+def test_an_account_that_never_comes_is_an_error_after_a_while(slept: list[float]) -> None:
+    with pytest.raises(Young.exceptions.ClientError):
+        buckets_job.make(Young([UNKNOWN] * 1000), BUCKET)
+    assert buckets_job.KNOWN < sum(slept) <= buckets_job.KNOWN + 2 * buckets_job.AGAIN
+
+
+def test_a_policy_that_is_wrong_in_another_way_is_an_error_at_once(slept: list[float]) -> None:
+    wrong = {"Code": "MalformedPolicy", "Message": "Policy has invalid action"}
+    with pytest.raises(Young.exceptions.ClientError):
+        buckets_job.make(Young([wrong]), BUCKET)
+    assert slept == []

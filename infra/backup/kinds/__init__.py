@@ -11,6 +11,7 @@ from infra.backup.source import KindModule
 _MODULES = {
     Kind.POSTGRESQL: "postgresql",
     Kind.BUCKET: "bucket",
+    Kind.STREAM: "stream",
     Kind.ETCD: "etcd",
     Kind.OBJECTS: "objects",
     Kind.STATE: "pulumi_state",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,18 +15,25 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infra.backup.programs import free_port, program
 from infra.backup.source import Facts, Ground, Taken, file_item, private_folder
-from infra.errors import HostError, IntegrityError, ToolError
+from infra.errors import IntegrityError, ToolError
 from infra.model.site import Role, Site
 
 SNAPSHOT = "snapshot.db"
-#: On a control plane of kubeadm (IPv6 first); the file lies where etcd's own data do, so that the room is there.
-SAVE = """
+#: Prints where etcd is asked: the address that it tells its clients, of whichever family; its certificate has it.
+#: `playbooks/etcd_restore.yml` reads the same file by the same rule.
+ENDPOINT = "sed -n 's/^ *- --advertise-client-urls=\\([^,]*\\).*/\\1/p' {manifest}"
+MANIFEST = "/etc/kubernetes/manifests/etcd.yaml"
+#: On a control plane of kubeadm; the file lies where etcd's own data do, so that the room is there.
+SAVE = f"""
 set -eu
 umask 077
+endpoint=$({ENDPOINT.format(manifest=MANIFEST)})
+[ -n "$endpoint" ] || {{ echo "{MANIFEST} has no --advertise-client-urls" >&2; exit 1; }}
 file=$(mktemp -u /var/lib/etcd/tinh-XXXXXXXX.db)
 trap 'rm -f "$file" "$file.part"' EXIT
-timeout 300 etcdctl --endpoints 'https://[::1]:2379' --cacert /etc/kubernetes/pki/etcd/ca.crt \
+timeout 300 etcdctl --endpoints "$endpoint" --cacert /etc/kubernetes/pki/etcd/ca.crt \\
   --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key snapshot save "$file" >&2
 cat "$file"
 """
@@ -88,18 +94,18 @@ def count(folder: Path) -> Facts:
 def _opened(file: Path, folder: Path) -> Generator[str, None, None]:
     """Run an etcd on a snapshot, on loopback; return its endpoint."""
     _run("etcdutl", "snapshot", "restore", str(file), "--data-dir", str(folder / "data"))
-    client, peer = _free_port(), _free_port()
+    client, peer = free_port(), free_port()
     endpoint, other = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     log = folder / "log"
     words = [
-        _tool("etcd"), "--data-dir", str(folder / "data"), "--force-new-cluster", "--log-level", "error",
+        program("etcd"), "--data-dir", str(folder / "data"), "--force-new-cluster", "--log-level", "error",
         "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint, "--listen-peer-urls", other,
     ]  # fmt: skip
     with log.open("wb") as out, subprocess.Popen(words, stdout=out, stderr=out) as process:
         try:
             end = time.monotonic() + OPEN
             while subprocess.run(
-                [_tool("etcdctl"), "--endpoints", endpoint, "endpoint", "health"],
+                [program("etcdctl"), "--endpoints", endpoint, "endpoint", "health"],
                 capture_output=True,
                 check=False,
             ).returncode:
@@ -116,26 +122,11 @@ def _opened(file: Path, folder: Path) -> Generator[str, None, None]:
             process.kill()
 
 
-def _tool(name: str) -> str:
-    from lab.toolchain import bin_dir
-
-    path = bin_dir() / name
-    if not path.exists():
-        raise HostError(f"there is no `{name}`", where=str(path), fix="tinh toolchain get --stage lab")
-    return str(path)
-
-
 def _run(name: str, *words: str) -> str:
-    done = subprocess.run([_tool(name), *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([program(name), *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise IntegrityError(
             f"{name} {' '.join(words[:2])}: {done.stderr.strip()[-300:]}", where="a snapshot of etcd",
             fix="take an older backup",
         )  # fmt: skip
     return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -21,6 +21,9 @@ from typing import Any
 
 COMPLIANCE = "COMPLIANCE"
 """Lock that nobody can shorten, not even the administrator (S3 object lock)."""
+#: Seconds until an account that was made a moment ago is known: the kubelet brings the file of accounts to a server
+#: that runs within its sync period (one minute) and what its cache adds. And seconds between two tries.
+KNOWN, AGAIN = 180, 3
 
 
 def client(endpoint: str, authority: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
@@ -41,7 +44,23 @@ def make(s3: Any, bucket: dict[str, Any]) -> None:  # noqa: ANN401
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     tags = [{"Key": key, "Value": value} for key, value in bucket["tags"].items()]
     s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags})
-    s3.put_bucket_policy(Bucket=name, Policy=json.dumps(bucket["policy"]))
+    let_in(s3, name, json.dumps(bucket["policy"]))
+
+
+def let_in(s3: Any, name: str, policy: str) -> None:  # noqa: ANN401
+    """Set a bucket's policy, as soon as the server knows all accounts that it names."""
+    end = time.monotonic() + KNOWN
+    while True:
+        try:
+            s3.put_bucket_policy(Bucket=name, Policy=policy)
+        except s3.exceptions.ClientError as error:
+            # versitygw 1.7.0, auth/bucket_policy.go: one code for mistakes of every sort, told apart by its text.
+            unknown = "Invalid principal" in error.response["Error"].get("Message", "")
+            if not unknown or time.monotonic() > end:
+                raise
+        else:
+            return
+        time.sleep(AGAIN)
 
 
 def lock(s3: Any, bucket: dict[str, Any], now: dt.datetime, look_back: float) -> int:  # noqa: ANN401

@@ -1,9 +1,13 @@
-"""Invented backups for the tests of what is pure."""
+"""Invented backups for the tests of what is pure, and real programs for those of what is not."""
 
+import functools
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from infra.backup.catalogue import Blob, Copy, Entry, new_id
 from infra.backup.sets import DataSet, Kind
+from infra.errors import TinhError
 from infra.model.backup import Retention
 from infra.model.site import Text
 
@@ -34,3 +38,19 @@ def data_set(kind=Kind.ETCD, name="etcd"):
         name=name, kind=kind, holds=Text(vi="x", en="x"), point=60, time=60, drill_days=30, full_hours=24,
         retention=RULE,
     )  # fmt: skip
+
+
+@functools.cache
+def program_of(tool, name):
+    """A program of the toolchain; None where it has not got it."""
+    from lab.toolchain import artifact
+
+    try:
+        return str(artifact(tool) / "bin" / name)
+    except TinhError:
+        return None
+
+
+def needs(tool):
+    """Skip where the toolchain has not got a tool."""
+    return pytest.mark.skipif(program_of(tool, tool) is None, reason=f"the toolchain has no {tool} here")

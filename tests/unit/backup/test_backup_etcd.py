@@ -6,39 +6,29 @@ import subprocess
 import time
 
 import pytest
+from backup_cases import needs, program_of
 
 from infra.backup.kinds import etcd
-from infra.errors import IntegrityError, TinhError
+from infra.errors import IntegrityError
 
-
-def tools():
-    from lab.toolchain import artifact
-
-    try:
-        return artifact("etcd") / "bin"
-    except TinhError:
-        return None
-
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(tools() is None, reason="the toolchain has no etcd here")]
+pytestmark = [pytest.mark.slow, needs("etcd")]
 
 
 @pytest.fixture
 def snapshot(tmp_path, monkeypatch):
     """A snapshot with two secrets and a pod in it."""
-    bin_dir = tools()
-    monkeypatch.setattr(etcd, "_tool", lambda name: str(bin_dir / name))
+    monkeypatch.setattr(etcd, "program", tool)
     ports = [free() for _ in range(2)]
     endpoint, peer = (f"http://127.0.0.1:{port}" for port in ports)
     words = [
-        bin_dir / "etcd", "--data-dir", tmp_path / "live", "--log-level", "error", "--listen-client-urls", endpoint,
+        tool("etcd"), "--data-dir", tmp_path / "live", "--log-level", "error", "--listen-client-urls", endpoint,
         "--advertise-client-urls", endpoint, "--listen-peer-urls", peer,
     ]  # fmt: skip
     process = subprocess.Popen([str(word) for word in words], env=os.environ)
 
     def ctl(*more):
         return subprocess.run(
-            [str(bin_dir / "etcdctl"), "--endpoints", endpoint, *more], capture_output=True, check=False
+            [tool("etcdctl"), "--endpoints", endpoint, *more], capture_output=True, check=False
         )
 
     try:
@@ -53,6 +43,10 @@ def snapshot(tmp_path, monkeypatch):
         process.kill()
         process.wait()
     return tmp_path
+
+
+def tool(name):
+    return program_of("etcd", name)
 
 
 def free():

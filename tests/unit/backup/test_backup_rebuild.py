@@ -18,6 +18,8 @@ ORDER = [
     "machines",
     "layers",
     *(f"data {name}" for name in DATABASES),
+    "data probe-files",
+    "data probe-events",
     "data cluster-objects",
     "backup",
 ]

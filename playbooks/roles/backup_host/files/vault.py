@@ -33,6 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Never
 
@@ -87,10 +88,14 @@ def receive(stream: BinaryIO, wanted: str = "") -> tuple[str, int]:
     BLOBS.mkdir(parents=True, exist_ok=True)
     seen, size = hashlib.sha256(), 0
     with tempfile.NamedTemporaryFile(dir=BLOBS, prefix=".new-") as new:
-        while chunk := stream.read(CHUNK):
-            new.write(chunk)
-            seen.update(chunk)
-            size += len(chunk)
+        with ThreadPoolExecutor(1) as hashing:  # while the next piece comes and is written
+            hashed: Future[None] | None = None
+            while chunk := stream.read(CHUNK):
+                if hashed:
+                    hashed.result()
+                hashed = hashing.submit(seen.update, chunk)
+                new.write(chunk)
+                size += len(chunk)
         new.flush()
         os.fsync(new.fileno())
         name = seen.hexdigest()
