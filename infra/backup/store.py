@@ -108,11 +108,7 @@ def opened(site: Site, kubectl: Kubectl, account: str = READER) -> Generator[Sto
         HostError: the site has no key for it.
         ToolError: it is not there.
     """
-    import urllib3
-    from minio import Minio
-
-    state = paths.state(site.name)
-    secret = state.root / "secrets" / f"data-{account}"
+    secret = paths.state(site.name).root / "secrets" / f"data-{account}"
     try:
         key = secret.read_text("utf-8")
     except FileNotFoundError:
@@ -121,12 +117,26 @@ def opened(site: Site, kubectl: Kubectl, account: str = READER) -> Generator[Sto
             where=str(secret),
             fix="tinh up --layer data",
         ) from None
+    with reached(site, kubectl, account, key) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def reached(site: Site, kubectl: Kubectl, account: str, key: str) -> Generator[Store, None, None]:
+    """Return the site's object storage as an account sees it that is known by its key.
+
+    Raises:
+        ToolError: it is not there.
+    """
+    import urllib3
+    from minio import Minio
+
     with tempfile.TemporaryFile() as log:
         process = kubectl.forward(SERVICE, f"service/{SERVICE}", PORT, log)
         try:
             port = _port(log)
             pool = urllib3.PoolManager(
-                ca_certs=str(state.pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
+                ca_certs=str(paths.state(site.name).pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
                 timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(3, backoff_factor=0.5),
             )  # fmt: skip
             yield Store(
