@@ -12,8 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -22,6 +20,8 @@ from infra import paths
 from infra.backup import seal
 from infra.backup.catalogue import Blob
 from infra.backup.vault import Vault
+from tests.bench.figures import Row, ratio_at_least
+from tests.bench.measure import seconds
 
 GOAL = 0.8
 AGENT = paths.PLAYBOOKS / "roles" / "backup_host" / "files" / "vault.py"
@@ -51,13 +51,6 @@ def plain_out(file: Path, copy: Path) -> None:
         while chunk := process.stdout.read(1 << 20):
             sink.write(chunk)
         os.fsync(sink.fileno())
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long something took."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def measure(size: int, rounds: int) -> dict[str, object]:
