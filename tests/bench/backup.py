@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -96,9 +97,30 @@ def measure(size: int, rounds: int) -> dict[str, object]:
         "mib": size >> 20,
         "rounds": rounds,
         "megabytes_per_second": speed,
+        "seconds": {name: [round(value, 3) for value in values] for name, values in times.items()},
         "ratio": {way: round(value, 2) for way, value in ratios.items()},
         "met": all(value >= GOAL for value in ratios.values()),
     }
+
+
+def rows(size: int, times: Mapping[str, Sequence[float]]) -> list[Row]:
+    """Return the rows of all rounds.
+
+    Args:
+        size: bytes of the file.
+        times: way -> seconds of each round.
+    """
+
+    def speed(way: str) -> tuple[float, ...]:
+        return tuple(size / value / 1e6 for value in times[way])
+
+    return [
+        Row(
+            section="sealing", what=f"{what}, {size >> 20} MiB", unit="MB/s", values=speed(f"sealed {way}"),
+            instead=speed(f"plain {way}"), way="plain copy", goal=ratio_at_least(GOAL),
+        )
+        for way, what in (("in", "seal and keep a file"), ("out", "fetch and open it"))
+    ]  # fmt: skip
 
 
 @click.command()

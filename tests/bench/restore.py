@@ -18,7 +18,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +42,7 @@ from infra.model.base import Text
 from infra.model.site import Site, load_site
 from tests.bench.database import SPACE, BenchDatabase, Object, client_pod, database, wait
 from tests.bench.figures import Row, at_most, ratio_at_least
+from tests.bench.machines import on, piped, ssh
 from tests.bench.measure import MeasureError, seconds
 
 SECTION = "backup"
@@ -91,29 +92,6 @@ class Bench:
     def vault(self, role: str) -> Vault:
         """Return the copies of the bench, kept by the same agent in a folder of its own."""
         return Vault(self.host, (*ssh(self.site, self.host), f"TINH_VAULT={FOLDER}/vault", AGENT, role))
-
-
-def ssh(site: Site, host: str) -> tuple[str, ...]:
-    """Return what begins a command on a machine."""
-    return ("ssh", "-F", str(paths.state(site.name).ssh / "config"), "-o", "BatchMode=yes", host)
-
-
-def piped(first: Iterable[str], second: Iterable[str]) -> None:
-    """Run two commands, one into the other.
-
-    Raises:
-        MeasureError: one of them failed.
-    """
-    with (
-        subprocess.Popen([*first], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source,
-        subprocess.Popen([*second], stdin=source.stdout, stderr=subprocess.PIPE) as sink,
-    ):
-        assert source.stdout and source.stderr
-        source.stdout.close()
-        said = sink.communicate()[1] + source.stderr.read()
-        source.wait()
-    if source.returncode or sink.returncode:
-        raise MeasureError(said.decode("utf-8", "replace").strip()[-400:] or "a pipe broke")
 
 
 # --- what one would use instead
@@ -352,8 +330,8 @@ def ground(site: Site, mib: int) -> Generator[Bench, None, None]:
         made.kubectl.apply([claim(made, volume)])
         plain = stack.enter_context(made.running(plain_pod(made)))
         stack.callback(forget, site, made.name)
-        stack.callback(subprocess.run, [*ssh(site, host), f"rm -rf {FOLDER}"], check=False)
-        subprocess.run([*ssh(site, host), f"rm -rf {FOLDER}; mkdir -m 0700 {FOLDER}"], check=True)
+        stack.callback(on, site, host, f"rm -rf {FOLDER}")
+        on(site, host, f"rm -rf {FOLDER}; mkdir -m 0700 {FOLDER}")
         size = int(made.sql("select sum(pg_database_size(oid)) from pg_database"))
         yield Bench(made, plain, host, seal.make_identity(), size)
 
