@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,7 +55,7 @@ def plain_out(file: Path, copy: Path) -> None:
         os.fsync(sink.fileno())
 
 
-def measure(size: int, rounds: int) -> dict[str, object]:
+def measure(size: int, rounds: int) -> dict[str, Any]:
     """Return throughputs in MB/s, medians, and their ratios.
 
     Args:

@@ -90,7 +90,9 @@ def holding(image: str) -> Holding:
     )
 
 
-def objects(site: Site, held: Holding, promise: DataContract, key: str, instances: int, size: str) -> list[Object]:
+def objects(
+    site: Site, held: Holding, promise: DataContract, key: str, instances: int, size: str
+) -> list[Object]:
     """Return namespace, policies, access to the archive, archive and cluster, in the order in which they depend.
 
     Args:
@@ -139,7 +141,9 @@ def door() -> Object:
     return exception(rule, OBJECTS, "bench")
 
 
-def client_pod(name: str, image: str, cluster: str, command: list[str], volumes: list[Object], **env: Any) -> Object:
+def client_pod(
+    name: str, image: str, cluster: str, command: list[str], volumes: list[Object], **env: Any
+) -> Object:
     """Return a pod of level `restricted` that uses the database over TLS.
 
     Args:
@@ -150,7 +154,12 @@ def client_pod(name: str, image: str, cluster: str, command: list[str], volumes:
         volumes: further volumes, each mounted at /<name>.
         env: variable -> value, or where it is from.
     """
-    given = {"PGHOST": f"{cluster}-rw", "PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/authority/ca.crt", **env}
+    given = {
+        "PGHOST": f"{cluster}-rw",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/authority/ca.crt",
+        **env,
+    }
     authority = {"secretName": f"{cluster}-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     mounted = [{"name": "authority", "secret": authority}, *volumes]
     container = {
@@ -231,7 +240,9 @@ class BenchDatabase:
         return self.running(client_pod("application", SIDECAR_IMAGE, self.name, command, [], **user))
 
 
-def settled(cluster: Mapping[str, Any], pods: list[Object], instances: int, *, gone: str = "", primary: str = "") -> bool:
+def settled(
+    cluster: Mapping[str, Any], pods: list[Object], instances: int, *, gone: str = "", primary: str = ""
+) -> bool:
     """Return whether all instances of a cluster are ready again.
 
     Args:
@@ -282,7 +293,10 @@ def database(site: Site, instances: int, size: str) -> Generator[BenchDatabase, 
         raise MeasureError(f"site {site.name} is no lab")
     kubectl = Kubectl(site)
     image = next(
-        store.image for platform in load_platforms(site) for store in platform.data if store.engine == "postgresql"
+        store.image
+        for platform in load_platforms(site)
+        for store in platform.data
+        if store.engine == "postgresql"
     )
     held = holding(image)
     key = _administrator(kubectl)
@@ -301,7 +315,10 @@ def database(site: Site, instances: int, size: str) -> Generator[BenchDatabase, 
             _make_bucket(store, held)
         kubectl.apply([door(), *objects(site, held, promise, key, instances, size)])
         wait(
-            lambda: settled(made.cluster, made.instances(), instances), READY, f"database {made.name} is ready", 2
+            lambda: settled(made.cluster, made.instances(), instances),
+            READY,
+            f"database {made.name} is ready",
+            2,
         )
         yield made
     finally:
@@ -321,9 +338,7 @@ def _make_bucket(store: Store, held: Holding) -> None:
     from minio.commonconfig import ENABLED
     from minio.versioningconfig import VersioningConfig
 
-    bucket = BucketArgs(
-        name=held.bucket, tags={}, secret=cast("Any", None), lock_days=0, removable=False
-    )
+    bucket = BucketArgs(name=held.bucket, tags={}, secret=cast("Any", None), lock_days=0, removable=False)
     store.client.make_bucket(held.bucket)
     store.client.set_bucket_versioning(held.bucket, VersioningConfig(ENABLED))
     rules = policy(bucket)

@@ -1,11 +1,11 @@
-"""`python -m tests.bench.failover`: PostgreSQL loses or changes its primary while a client writes through the rw Service.
+"""`python -m tests.bench.failover`: PostgreSQL loses or changes its primary while a client writes.
 
 - `failover`: the primary's pod is killed without grace;
 - `switchover`: another instance is made the primary, as `kubectl cnpg promote` asks for it: by the cluster's status.
 
-The client is a pod that writes a numbered row every 50 ms with libpq's shortest limits: two seconds for a connection, for
-each address of the Service. Its outage is the longest time without an acknowledged row. A round is over when both
-instances are ready and one streams from the other again.
+The client is a pod that writes a numbered row every 50 ms through the rw Service with libpq's shortest limits: two
+seconds for a connection, for each address of the Service. Its outage is the longest time without an acknowledged row. A
+round is over when both instances are ready and one streams from the other again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,15 @@ def promote(made: BenchDatabase) -> Callable[[], bool]:
         "phaseReason": f"Switching over to {target}",
     }
     change = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"]}, "status": status}
-    words = ("patch", CLUSTERS, made.name, "--subresource=status", "--type=merge", "--patch", json.dumps(change))
+    words = (
+        "patch",
+        CLUSTERS,
+        made.name,
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        json.dumps(change),
+    )
     made.kubectl.text("--namespace", SPACE, *words)
     return lambda: settled(made.cluster, made.instances(), INSTANCES, primary=target)
 

@@ -1,9 +1,9 @@
 """`python -m tests.bench.gateway`: requests per second through the gateway, over IPv6 and IPv4, against its backend.
 
-The backend is an Envoy that answers by itself, published under two names of the bench's own: one without and one with the
-web application firewall. `load` (lab/toolchain/load) asks for the page over the same number of connections: from the
-outside, over TLS, through core router, gateway and firewall; and from the backend's node at the backend's Service, without
-TLS and without any of these.
+The backend is an Envoy that answers by itself, published under two names of the bench's own: one without and one with
+the web application firewall. `load` (lab/toolchain/load) asks for the page over the same number of connections: from the
+outside, over TLS, through core router, gateway and firewall; and from the backend's node at the backend's Service,
+without TLS and without any of these.
 """
 
 from __future__ import annotations
@@ -86,7 +86,12 @@ def backend() -> list[Object]:
     port = {"port": 80, "targetPort": PORT}
     select = labels.selector(PAGE)
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"envoy.json": json.dumps(server())}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {"envoy.json": json.dumps(server())},
+        },
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -171,7 +176,9 @@ def rate(answer: dict[str, Any], what: str) -> float:
         MeasureError: not every answer was the page.
     """
     if answer["errors"] or set(answer["status"]) != {"200"}:
-        raise MeasureError(f"{what}: {answer['errors']} errors, answers {answer['status']}, {answer.get('error', '')}")
+        raise MeasureError(
+            f"{what}: {answer['errors']} errors, answers {answer['status']}, {answer.get('error', '')}"
+        )
     return answer["requests"] / answer["seconds"]
 
 
@@ -188,8 +195,12 @@ def front(site: Site) -> Generator[Front, None, None]:
         kubectl.apply(objects(site, _base(kubectl)))
         at = ("--namespace", SPACE)
         kubectl.text(*at, "rollout", "status", f"deployment/{PAGE}", "--timeout=120s", seconds=130)
-        kubectl.text(*at, "wait", "certificates", "--all", "--for=condition=Ready", "--timeout=120s", seconds=130)
-        kubectl.text(*at, "wait", "listenersets", "--all", "--for=condition=Programmed", "--timeout=120s", seconds=130)
+        kubectl.text(
+            *at, "wait", "certificates", "--all", "--for=condition=Ready", "--timeout=120s", seconds=130
+        )
+        kubectl.text(
+            *at, "wait", "listenersets", "--all", "--for=condition=Programmed", "--timeout=120s", seconds=130
+        )
         (found,) = kubectl.json(*at, "get", "pods", "--selector", f"{labels.NAME}={PAGE}")["items"]
         service = kubectl.json(*at, "get", "service", PAGE)["spec"]["clusterIPs"]
         addresses = {"ipv6" if ":" in address else "ipv4": address for address in service}

@@ -42,6 +42,11 @@ class Sample:
         return statistics.median(run.seconds for run in self.runs)
 
     @property
+    def times(self) -> tuple[float, ...]:
+        """Return the times of all runs."""
+        return tuple(run.seconds for run in self.runs)
+
+    @property
     def peak(self) -> int:
         """Return the highest memory in bytes."""
         return max(run.peak for run in self.runs)

@@ -1,13 +1,12 @@
-"""`python -m tests.bench.restore`: backup and restore of a database against what PostgreSQL and tar do with the same bytes.
+"""`python -m tests.bench.restore`: backup and restore of a database, against PostgreSQL's and tar's.
 
-| what | against | both |
-|---|---|---|
-| base backup into the object storage | `pg_basebackup` into a file on the storage's kind of volume | TLS, from the same primary |
-| the same backup sealed at the backup host | `pg_basebackup` piped into a file there | through the API server, then SSH |
-| restore from there, until PostgreSQL serves | that file unpacked into a volume | SSH, then through the API server |
+- base backup into the object storage, against `pg_basebackup` into a file on the storage's kind of volume: both over TLS;
+- that backup counted and sealed at the backup host, against `pg_basebackup` piped into a file there: both through the API
+  server, then SSH;
+- restore from there until PostgreSQL serves, against that file unpacked into a volume: the same way back.
 
-Throughput is bytes of the database for each second; both sides take turns. Then a restore to a moment between two rows, and
-a drill of one of the site's own data sets.
+Throughput is bytes of the database for each second; both sides take turns. Then a restore to a moment between two rows,
+and a drill of one of the site's own data sets.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ SHARE = 0.8
 #: Of the copies that are only for the bench, on the backup host.
 FOLDER = "/srv/tinh-bench"
 AGENT = "/usr/local/sbin/tinh-vault"
-#: Bytes of a row of `filling`, about; hexadecimal digits of a hash, which nothing on the way makes much smaller than half.
+#: Bytes of a row of `filling`, about: digits of hashes, which nothing on the way makes smaller than half.
 ROW = 240
 FILL = """
 create table filling as select n, md5(n::text) || md5((n + 1)::text) || md5((n * 7)::text) || md5((n * 13)::text)
@@ -166,7 +165,9 @@ def base(now: Bench) -> None:
     made.kubectl.apply([backup_object(name, made.name, SPACE)], create=True)
 
     def done() -> bool:
-        status = made.kubectl.json("--namespace", SPACE, "get", "backups.postgresql.cnpg.io", name).get("status", {})
+        status = made.kubectl.json("--namespace", SPACE, "get", "backups.postgresql.cnpg.io", name).get(
+            "status", {}
+        )
         if status.get("phase") == "failed":
             raise MeasureError(f"the base backup failed: {status.get('error', 'no reason given')}")
         return status.get("phase") == "completed"
@@ -209,7 +210,9 @@ def items(now: Bench, entry: Entry) -> dict[str, Stored]:
 
 
 @contextlib.contextmanager
-def recovered(now: Bench, entry: Entry, to: datetime | None = None) -> Generator[tuple[str, float], None, None]:
+def recovered(
+    now: Bench, entry: Entry, to: datetime | None = None
+) -> Generator[tuple[str, float], None, None]:
     """Restore as `tinh restore` does; return the new primary's pod, and how long bringing the copies took."""
     moments: list[float] = []
 
@@ -310,7 +313,10 @@ def drill_row(body: dict[str, Any], name: str) -> Row:
 
 def drilled(site: Site, name: str) -> Row:
     """Back up one of the site's data sets, if that is due, and prove it by `tinh drill run`."""
-    for words in (("backup", "run", name), ("drill", "run", "--data-set", name, "--from", machines(site)[0].name)):
+    for words in (
+        ("backup", "run", name),
+        ("drill", "run", "--data-set", name, "--from", machines(site)[0].name),
+    ):
         command = [sys.executable, "-m", "cli.main", *words, "--site", site.name]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=paths.REPO)
         if done.returncode not in (0, 3):

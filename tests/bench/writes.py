@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.bench.measure import MeasureError
 
@@ -44,7 +45,7 @@ def outage(acks: Sequence[Ack], interval: float) -> float:
     Raises:
         MeasureError: the client has written too little to have seen one.
     """
-    gaps = [after.at - before.at for before, after in zip(acks, acks[1:], strict=False)]
+    gaps = [after.at - before.at for before, after in pairwise(acks)]
     if not gaps:
         raise MeasureError(f"the client has written {len(acks)} row(s)")
     return max(0.0, max(gaps) - interval)

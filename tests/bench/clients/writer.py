@@ -2,8 +2,8 @@
 
     python3 writer.py SECONDS INTERVAL      connection by PGHOST, PGUSER and so on, libpq's own variables
 
-Prints `[number, seconds since the start]` for each row. A number is written once only: one that was not acknowledged may
-be there or not.
+Prints `[number, seconds since the start]` for each row. A number is written once only: one that was not acknowledged
+may be there or not.
 """
 
 import json
