@@ -28,6 +28,7 @@ from infra.model.site import load_site
 from tests.bench import address, backup, failover, gateway, outage, render, restore, routers
 from tests.bench.contest import Contest, Result
 from tests.bench.figures import Row, at_most, table
+from tests.bench.machines import find_tools
 from tests.bench.measure import MeasureError, Sample, run
 
 HELP_GOAL = 0.150
@@ -238,6 +239,7 @@ def lab_runs() -> bool:
     """Return whether the lab of this instance runs; it is not brought up for timings."""
     from lab.up import is_up
 
+    find_tools()
     return is_up(LAB)
 
 

@@ -22,8 +22,9 @@ import click
 
 from infra.errors import TinhError
 from infra.model.site import load_site
-from tests.bench.database import CLUSTERS, SPACE, BenchDatabase, database, settled, wait
+from tests.bench.database import CLUSTERS, BenchDatabase, database, settled, wait
 from tests.bench.figures import Row, percentile_at_most
+from tests.bench.manifests import SPACE
 from tests.bench.measure import MeasureError
 from tests.bench.writes import lost, outage, parse
 
@@ -58,7 +59,7 @@ def promote(made: BenchDatabase) -> Callable[[], bool]:
         "phase": "Switchover in progress",
         "phaseReason": f"Switching over to {target}",
     }
-    change = {"metadata": {"resourceVersion": now["metadata"]["resourceVersion"]}, "status": status}
+    change = {"status": status}
     words = (
         "patch",
         CLUSTERS,
@@ -73,10 +74,14 @@ def promote(made: BenchDatabase) -> Callable[[], bool]:
 
 
 def kill(made: BenchDatabase) -> Callable[[], bool]:
-    """Kill the primary's pod; return what tells whether all is well again without it."""
+    """Kill the primary's pod; return what tells whether all is well again without it.
+
+    One second is the kubelet's shortest: with `--force` the pod is forgotten at once, but its processes are left as long
+    as its own grace period, which is half an hour.
+    """
     primary = made.primary
     pod = next(each for each in made.instances() if each["metadata"]["name"] == primary)
-    words = ("delete", "pod", primary, "--grace-period=0", "--force", "--wait=false")
+    words = ("delete", "pod", primary, "--grace-period=1", "--wait=false")
     made.kubectl.text("--namespace", SPACE, *words)
     return lambda: settled(made.cluster, made.instances(), INSTANCES, gone=pod["metadata"]["uid"])
 

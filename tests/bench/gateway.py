@@ -1,7 +1,7 @@
 """`python -m tests.bench.gateway`: requests per second through the gateway, over IPv6 and IPv4, against its backend.
 
 The backend is an Envoy that answers by itself, published under two names of the bench's own: one without and one with
-the web application firewall. `load` (lab/toolchain/load) asks for the page over the same number of connections: from the
+the web application firewall. `load` (lab/toolchain/load) asks for the page over the same number of connections: from
 outside, over TLS, through core router, gateway and firewall; and from the backend's node at the backend's Service,
 without TLS and without any of these.
 """
@@ -31,7 +31,7 @@ from infra.errors import TinhError
 from infra.model.exposure import Exposure, RateLimit, Waf
 from infra.model.site import Role, Site, load_site
 from tests.bench.figures import Row
-from tests.bench.machines import on
+from tests.bench.machines import kubectl_of, on
 from tests.bench.measure import MeasureError
 
 SECTION = "gateway"
@@ -188,7 +188,7 @@ def front(site: Site) -> Generator[Front, None, None]:
     from lab.toolchain import artifact, ensure
 
     ensure(["load"])
-    kubectl = Kubectl(site)
+    kubectl = kubectl_of(site)
     program = artifact("load") / "bin" / "load"
     with contextlib.ExitStack() as stack:
         stack.callback(_remove, kubectl)

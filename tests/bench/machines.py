@@ -1,14 +1,29 @@
-"""Commands on the machines of a site, over SSH."""
+"""The machines of a site over SSH, and its cluster."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from infra import paths
+from infra.backup.kubectl import Kubectl
 from infra.model.site import Site
 from tests.bench.measure import MeasureError
+
+
+def find_tools() -> None:
+    """Have the toolchain's programs found: the check of a cluster asks for kubectl by name."""
+    from cli.runner import tool_path
+
+    os.environ["PATH"] = tool_path()
+
+
+def kubectl_of(site: Site) -> Kubectl:
+    """Return a site's cluster."""
+    find_tools()
+    return Kubectl(site)
 
 
 def ssh(site: Site, machine: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """`python -m tests.bench.outage`: outages of the province's network, as a client in a unit sees them in both families.
 
 What happens and how it is watched is that of the acceptance tests (tests/acceptance/probes.py): a core router is killed
-and comes back; a line goes down, or nothing passes it any more though it looks well. Values are the longest time without
-an answer in each round.
+and comes back; a line goes down, or nothing passes it any more though it looks well. Values are the longest time
+without an answer in a round.
 """
 
 from __future__ import annotations
