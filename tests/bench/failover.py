@@ -59,25 +59,16 @@ def promote(made: BenchDatabase) -> Callable[[], bool]:
         "phase": "Switchover in progress",
         "phaseReason": f"Switching over to {target}",
     }
-    change = {"status": status}
-    words = (
-        "patch",
-        CLUSTERS,
-        made.name,
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        json.dumps(change),
-    )
-    made.kubectl.text("--namespace", SPACE, *words)
+    how = ("--subresource=status", "--type=merge", "--patch", json.dumps({"status": status}))
+    made.kubectl.text("--namespace", SPACE, "patch", CLUSTERS, made.name, *how)
     return lambda: settled(made.cluster, made.instances(), INSTANCES, primary=target)
 
 
 def kill(made: BenchDatabase) -> Callable[[], bool]:
     """Kill the primary's pod; return what tells whether all is well again without it.
 
-    One second is the kubelet's shortest: with `--force` the pod is forgotten at once, but its processes are left as long
-    as its own grace period, which is half an hour.
+    One second is the shortest grace with which the kubelet sees to it that the processes end: with `--force` the pod is
+    only forgotten.
     """
     primary = made.primary
     pod = next(each for each in made.instances() if each["metadata"]["name"] == primary)
