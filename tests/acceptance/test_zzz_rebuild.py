@@ -11,7 +11,7 @@ from lab import podman, topology
 from tests.acceptance.conftest import SITE, tinh
 from tests.acceptance.test_backup import DB, pull, sql
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long(minutes=20)
 
 
 def test_the_lab_comes_back_from_the_other_place(lab, tmp_path):
