@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from cli.copies import stop_cleanly
 from infra import timings
@@ -218,8 +219,13 @@ def main(
         names = ", ".join(section.name for section in wanted)
         raise click.UsageError(f"no section {', '.join(sorted(unknown))}; there are {names}")
     wanted = [section for section in wanted if not only or section.name in only]
+    try:
+        lab = lab_runs()
+    except TinhError as error:  # the kubeconfig reaches a stranger's cluster
+        click.echo(f"error: could not measure: {error}", err=True)
+        sys.exit(1)
     first = machine()
-    found = measure_all(wanted, lab_runs(), lambda line: click.echo(line, err=True))
+    found = measure_all(wanted, lab, lambda line: click.echo(line, err=True))
     report = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "site": site,
@@ -258,7 +264,7 @@ def show(site: str, facts: dict[str, Any], found: Outcome) -> None:
     for name, why in found.skipped.items():
         console.print(f"not measured: {name}: {why}")
     for name, why in found.failed.items():
-        console.print(f"[red]failed[/]: {name}: {why}", markup=True)
+        console.print(f"[red]failed[/]: {name}: {escape(why)}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ SPACE, PAGE = "bench-edge", "page"
 IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.39.3"
 PORT, TEXT = 8080, "Cổng thông tin " * 64
 CA = "/usr/local/share/ca-certificates/tinh-site.crt"
-PROGRAM = "/run/tinh-load"
+PROGRAM = "/usr/local/bin/tinh-load"
 CONNECTIONS, SECONDS = 16, 10
 MANY = RateLimit(requests=1_000_000, everybody=1_000_000)
 NAMES = {"b-plain": Exposure(rate=MANY, waf=Waf(mode="off")), "b-guarded": Exposure(rate=MANY)}
