@@ -9,10 +9,12 @@ import time
 import pytest
 
 from infra import paths
+from infra.backup.store import opened
 from infra.components.workload.allow import OBJECTS
 from tests.acceptance.conftest import SITE
 from tests.bench.gateway import SPACE as EDGE
-from tests.bench.manifests import SPACE, door
+from tests.bench.machines import kubectl_of
+from tests.bench.manifests import SPACE, door, holding
 
 
 def begin(section, *options):
@@ -26,14 +28,13 @@ def nothing_is_left(lab):
         assert not lab.kubectl("get", "namespace", namespace, "--ignore-not-found").stdout
     rules = lab.kubectl("-n", OBJECTS, "get", "networkpolicies", "-o", "name").stdout
     assert door()["metadata"]["name"] not in rules
-    buckets = lab.kubectl(
-        "-n", OBJECTS, "exec", "deployment/objects", "--", "ls", "/data/objects", check=False
-    )
-    assert "bench" not in buckets.stdout
+    with opened(lab.site, kubectl_of(lab.site)) as store:
+        assert not store.client.bucket_exists(holding("postgres:15").bucket)
     assert lab.machine("backup1").run("test -e /srv/tinh-bench").rc == 1
     assert not list(paths.state(SITE).backup.glob("bench-data-db.*"))
 
 
+@pytest.mark.long(minutes=5)
 @pytest.mark.parametrize(
     ("section", "options"), [("failover", ()), ("restore", ("--mib", "16")), ("gateway", ())]
 )
