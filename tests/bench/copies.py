@@ -190,7 +190,8 @@ def recovered(
     def tell(_: str) -> None:
         moments.append(time.monotonic())  # said before bringing, and before PostgreSQL replays
 
-    made, name = now.made, "back"
+    # A new name each time: volumes of the last one go away behind its back.
+    made, name = now.made, f"back-{secrets.token_hex(3)}"
     found = bring.items_of([entry], now.vault("reader"), now.identity)
     what = beside.Beside(
         site=now.site, live=made.cluster, name=name, space=SPACE, to=to, point="" if to else entry.id,
