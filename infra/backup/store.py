@@ -103,13 +103,23 @@ def opened(site: Site, kubectl: Kubectl, account: str = READER) -> Generator[Sto
         HostError: the site has no key for it.
         ToolError: it is not there.
     """
+    with reached(site, kubectl, account, secret_of(site, account, "the object storage")) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def reached(site: Site, kubectl: Kubectl, account: str, key: str) -> Generator[Store, None, None]:
+    """Return the site's object storage as an account sees it that is known by its key.
+
+    Raises:
+        ToolError: it is not there.
+    """
     import urllib3
     from minio import Minio
 
-    state, key = paths.state(site.name), secret_of(site, account, "the object storage")
     with kubectl.forwarded(SERVICE, PORT, "the object storage") as port:
         pool = urllib3.PoolManager(
-            ca_certs=str(state.pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
+            ca_certs=str(paths.state(site.name).pki / "ca.crt"), server_hostname=HOST, assert_hostname=HOST,
             timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(3, backoff_factor=0.5),
         )  # fmt: skip
         yield Store(

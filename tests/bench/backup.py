@@ -12,9 +12,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +22,8 @@ from infra import paths
 from infra.backup import seal
 from infra.backup.catalogue import Blob
 from infra.backup.vault import Vault
+from tests.bench.figures import Row, ratio_at_least
+from tests.bench.measure import seconds
 
 GOAL = 0.8
 AGENT = paths.PLAYBOOKS / "roles" / "backup_host" / "files" / "vault.py"
@@ -53,14 +55,7 @@ def plain_out(file: Path, copy: Path) -> None:
         os.fsync(sink.fileno())
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long something took."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def measure(size: int, rounds: int) -> dict[str, object]:
+def measure(size: int, rounds: int) -> dict[str, Any]:
     """Return throughputs in MB/s, medians, and their ratios.
 
     Args:
@@ -103,9 +98,30 @@ def measure(size: int, rounds: int) -> dict[str, object]:
         "mib": size >> 20,
         "rounds": rounds,
         "megabytes_per_second": speed,
+        "seconds": {name: [round(value, 3) for value in values] for name, values in times.items()},
         "ratio": {way: round(value, 2) for way, value in ratios.items()},
         "met": all(value >= GOAL for value in ratios.values()),
     }
+
+
+def rows(size: int, times: Mapping[str, Sequence[float]]) -> list[Row]:
+    """Return the rows of all rounds.
+
+    Args:
+        size: bytes of the file.
+        times: way -> seconds of each round.
+    """
+
+    def speed(way: str) -> tuple[float, ...]:
+        return tuple(size / value / 1e6 for value in times[way])
+
+    return [
+        Row(
+            section="sealing", what=f"{what}, {size >> 20} MiB", unit="MB/s", values=speed(f"sealed {way}"),
+            instead=speed(f"plain {way}"), way="plain copy", goal=ratio_at_least(GOAL),
+        )
+        for way, what in (("in", "seal and keep a file"), ("out", "fetch and open it"))
+    ]  # fmt: skip
 
 
 @click.command()

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from infra.model.site import load_site
 from infra.network.of_site import authority_of, fabric_of, host_name, options_of
 from infra.providers.router.transport import AnsibleRouters, UnreachableError, of_site
 from infra.render.router import Renderer
+from tests.bench.figures import Row
 from tests.bench.measure import MeasureError, Sample, run
 
 FILE = "nftables.conf"
@@ -138,6 +139,18 @@ def measure(site: str, rounds: int) -> list[Result]:
     return [
         Result(way, len(texts) - (way == "one away"), Sample(tuple(found))) for way, found in times.items()
     ]
+
+
+def rows(found: Sequence[Result]) -> list[Row]:
+    """Return the lines of all ways, held against the last one."""
+    *ours, plainly = found
+    return [
+        Row(
+            section="routers", what=f"change the filter of {each.routers} routers: {each.way}", unit="s",
+            values=each.sample.times, instead=plainly.sample.times, way=plainly.way,
+        )
+        for each in ours
+    ]  # fmt: skip
 
 
 @click.command()
