@@ -54,7 +54,7 @@ def volume(lab):
         yield worker
     finally:
         lab.kubectl("delete", "pv,storageclass", CLASS, "--ignore-not-found")
-        worker.run(f"umount {FOLDER} && rmdir {FOLDER}")
+        worker.run(f"umount --lazy {FOLDER} && rmdir {FOLDER}")
 
 
 def fill(db):
@@ -72,7 +72,7 @@ def test_a_full_log_volume_is_named_and_once_it_is_larger_nothing_is_missing(lab
     try:
         with (
             OwnDatabase(lab, SPACE, instances=1, memory="640Mi", log_volume=log).running() as db,
-            db.fault("volume of the log full"),
+            db.fault("volume of the log full", seconds=900),
             cut_from_storage(lab),
         ):
             db.run("select pg_switch_wal();")
