@@ -52,7 +52,7 @@ sim-test: env ## Tests on the sim (control plane processes)
 	@$(PY) -m pytest -q -m "sim" tests
 
 lab-test: host env ## Acceptance on the lab; brings it up if it is down
-	@$(PY) -m pytest -q -m "lab" tests
+	@$(PY) -m pytest -q --durations=30 --durations-min=10 -m "lab" tests
 
 test: host-test env lint unit sim-test lab-test ## All tests
 

@@ -23,6 +23,8 @@ from infra import paths
 from infra.components.manifest import Object
 from infra.model.site import Site, load_site
 
+pytest_plugins = ["tests.budget"]
+
 SECRET = "[secret]"
 #: Marks a special value on the wire (sdk/python/lib/pulumi/runtime/rpc.py, _special_sig_key).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"

@@ -129,9 +129,10 @@ class Waf(Model):
         default=(), description="of bodies, besides forms, uploads, XML and JSON; such as application/pdf"
     )
     text: str = Field(
-        default="128Ki",
+        default="32Ki",
         pattern=r"^[1-9][0-9]{0,4}(Ki|Mi)$",
-        description="most text of a body, files of uploads not counted; 413 for more: every rule reads all of it",
+        description="most text of a body, files of uploads and `content_types` not counted; 413 for more: every rule "
+        "reads all of it",
     )
     exceptions: tuple[WafException, ...] = ()
     when_down: Literal["refuse", "pass"] = Field(

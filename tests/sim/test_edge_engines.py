@@ -6,6 +6,7 @@ import http.client
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +25,7 @@ NAMES = {
     "closed": Exposure(rate=MANY, clients=Clients(authority="agencies", names=("files.agency.test",))),
     "streamed": Exposure(rate=MANY, body=None, waf=Waf(content_types=("application/octet-stream",))),
     "watched": Exposure(rate=MANY, waf=Waf(mode="detect")),
+    "files": Exposure(rate=MANY, waf=Waf(content_types=("application/pdf",))),
     "excepted": Exposure(
         rate=MANY,
         waf=Waf(exceptions=(WafException(rule=942100, reason="a database course"),), methods=("GET", "PUT")),
@@ -169,7 +171,7 @@ def test_a_body_that_is_too_large_is_refused_and_one_that_is_just_small_enough_p
 @pytest.mark.parametrize("chunked", [False, True])
 def test_more_text_than_the_firewall_reads_is_refused(edge: Edge, chunked: bool) -> None:
     kind = form()[1]
-    for size, status in ((128 << 10, 200), ((128 << 10) + 1, 413)):
+    for size, status in ((32 << 10, 200), ((32 << 10) + 1, 413)):
         text = b"a=" + b"x" * (size - 2)
         body = iter([text[:1000], text[1000:]]) if chunked else text
         answer = edge.ask("plain.x.test", method="POST", body=body, headers=kind)
@@ -179,9 +181,29 @@ def test_more_text_than_the_firewall_reads_is_refused(edge: Edge, chunked: bool)
 def test_more_text_in_the_fields_of_an_upload_is_refused(edge: Edge) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
     kind = {"content-type": "multipart/form-data; boundary=x"}
-    for size, status in ((100 << 10, 200), (129 << 10, 413)):
+    for size, status in ((30 << 10, 200), (33 << 10, 413)):
         body = head + b"y" * size + b"\r\n--x--\r\n"
         assert edge.ask("plain.x.test", method="POST", body=body, headers=kind).status == status
+
+
+def test_a_type_that_a_name_takes_besides_has_only_the_limit_of_the_body(edge: Edge) -> None:
+    body = b"a" * (1 << 20)
+    for kind, status in (("application/pdf", 200), ("application/json", 413), ("text/plain", 413)):
+        headers = {"content-type": f"{kind}; charset=utf-8"}
+        answer = edge.ask("files.x.test", method="POST", body=body, headers=headers)
+        assert answer.status == status, kind
+
+
+def test_many_costly_requests_at_once_are_all_answered(edge: Edge) -> None:
+    """The firewall reads one after another; none is given up, and what comes next does not wait for long."""
+    text = b"a=" + b"select+1%27+or+" * 2000
+    kind = form()[1]
+
+    def ask(_: int) -> int:
+        return edge.ask("watched.x.test", method="POST", body=text, headers=kind).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(8))) == {200}
 
 
 def test_a_streamed_name_takes_large_bodies(edge: Edge) -> None:

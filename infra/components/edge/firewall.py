@@ -18,7 +18,7 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import from_gateway
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.pod import pod
-from infra.model.exposure import Exposure, size
+from infra.model.exposure import Exposure, Waf, size
 
 NAMESPACE = "waf"
 _APP, _PORT = "waf", 9000
@@ -37,14 +37,16 @@ _CONTENT_TYPES = (
 )
 #: Before the names. A request that its headers have condemned is refused before its body is read.
 _HEAD = (
-    'SecAction "id:9000,phase:1,pass,nolog,t:none,setvar:tx.early_blocking=1,setvar:tx.upload=0,'
-    'setvar:tx.text=131072"\n'
+    'SecAction "id:9000,phase:1,pass,nolog,t:none,setvar:tx.early_blocking=1,setvar:tx.files=0,'
+    f'setvar:tx.text={size(Waf().text)},setvar:tx.opaque=|multipart/form-data|"\n'
 )
-#: After the names: text beyond their limit. The length is known: the gateway has the whole body by then.
+#: After the names: text beyond their limit. The length is known: the gateway has the whole body by then. What the
+#: rules do not read (files of an upload, types that a name takes besides) has only the limit of the whole body.
 _TAIL = """\
-SecRule REQUEST_HEADERS:Content-Type "@beginsWith multipart/form-data" \
-  "id:9001,phase:1,pass,nolog,t:lowercase,setvar:tx.upload=1"
-SecRule TX:upload "@eq 0" "id:9002,phase:1,deny,status:413,log,msg:'more text than is looked at',chain"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^[^;\\s]+" \
+  "id:9001,phase:1,pass,nolog,capture,t:none,t:lowercase,setvar:'tx.sent=|%{tx.0}|',chain"
+  SecRule TX:sent "@within %{tx.opaque}" "t:none,setvar:tx.files=1"
+SecRule TX:files "@eq 0" "id:9002,phase:1,deny,status:413,log,msg:'more text than is looked at',chain"
   SecRule REQUEST_HEADERS:Content-Length "@gt %{tx.text}" "t:none"
 SecRule ARGS_COMBINED_SIZE "@gt %{tx.text}" \
   "id:9003,phase:2,deny,status:413,log,t:none,msg:'more text in the fields than is looked at'"
@@ -83,13 +85,18 @@ def _actions(number: int, exposure: Exposure) -> list[str]:
     # Of a streamed name only headers are looked at, whatever follows.
     text = 1 << 50 if exposure.body is None else size(waf.text)
     types = " ".join(f"|{name}|" for name in (*_CONTENT_TYPES, *waf.content_types))
+    opaque = " ".join(f"|{name}|" for name in ("multipart/form-data", *waf.content_types))
     return [
         f"id:{number},phase:1,pass,nolog,t:none",
         f"setvar:tx.blocking_paranoia_level={waf.paranoia}",
         f"setvar:tx.detection_paranoia_level={waf.paranoia}",
         f"setvar:tx.text={text}",
         f"setvar:'tx.allowed_methods={' '.join(waf.methods)}'",
-        *([f"setvar:'tx.allowed_request_content_type={types}'"] if waf.content_types else []),
+        *(
+            [f"setvar:'tx.allowed_request_content_type={types}'", f"setvar:'tx.opaque={opaque}'"]
+            if waf.content_types
+            else []
+        ),
         *(["ctl:ruleEngine=DetectionOnly"] if waf.mode == "detect" else []),
         *(f"ctl:ruleRemoveById={exception.rule}" for exception in waf.exceptions),
     ]

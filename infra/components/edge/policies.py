@@ -116,8 +116,8 @@ def firewall_first(exposure: Exposure, service: Object) -> Object:
                 "backendRefs": [service],
                 "processingMode": {"request": request},
                 "failOpen": exposure.waf.when_down == "pass",
-                # The largest body at the highest paranoia took 0.4 s (docs/edge.md).
-                "messageTimeout": "2s",
+                # `waf.text` keeps the rules far below this; a firewall with too much to do is not waited for longer.
+                "messageTimeout": "5s",
                 "statusOnError": 503,
             }
         ]

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -54,9 +55,22 @@ var verdicts = []int{949110, 949111}
 // Rules of the rule set between these only prepare.
 const setUp, findings = 900000, 910000
 
+// A server reads as many requests at once as there are processors. The others wait, and are not read at all when Envoy
+// has given them up meanwhile: many slow requests cannot make it work for nobody.
 type server struct {
 	procv3.UnimplementedExternalProcessorServer
-	waf coraza.WAF
+	waf   coraza.WAF
+	slots chan struct{}
+}
+
+// turn waits until a request may be read; the caller calls what it returns when that is done.
+func (s *server) turn(wanted context.Context) (func(), error) {
+	select {
+	case s.slots <- struct{}{}:
+		return func() { <-s.slots }, nil
+	case <-wanted.Done():
+		return nil, wanted.Err()
+	}
 }
 
 // look is one request on its way through the rules.
@@ -95,26 +109,37 @@ func (s *server) Process(stream procv3.ExternalProcessor_ProcessServer) (err err
 		if err != nil {
 			return nil // Envoy has closed the stream, or is gone
 		}
-		var answer *procv3.ProcessingResponse
-		switch part := message.Request.(type) {
-		case *procv3.ProcessingRequest_RequestHeaders:
-			if current == nil {
-				current = s.begin(message, part.RequestHeaders)
-			}
-			done := part.RequestHeaders.EndOfStream ||
-				message.GetProtocolConfig().GetRequestBodyMode() == modev3.ProcessingMode_NONE
-			answer, err = current.headers(done)
-		case *procv3.ProcessingRequest_RequestBody:
-			answer, err = current.body(part.RequestBody)
-		default: // nothing else was asked for
-			answer = &procv3.ProcessingResponse{}
-		}
+		answer, err := s.read(stream.Context(), &current, message)
 		if err != nil {
 			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
+	}
+}
+
+// read runs the rules over one part of a request.
+func (s *server) read(
+	wanted context.Context, current **look, message *procv3.ProcessingRequest,
+) (*procv3.ProcessingResponse, error) {
+	done, err := s.turn(wanted)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	switch part := message.Request.(type) {
+	case *procv3.ProcessingRequest_RequestHeaders:
+		if *current == nil {
+			*current = s.begin(message, part.RequestHeaders)
+		}
+		all := part.RequestHeaders.EndOfStream ||
+			message.GetProtocolConfig().GetRequestBodyMode() == modev3.ProcessingMode_NONE
+		return (*current).headers(all)
+	case *procv3.ProcessingRequest_RequestBody:
+		return (*current).body(part.RequestBody)
+	default: // nothing else was asked for
+		return &procv3.ProcessingResponse{}, nil
 	}
 }
 
@@ -244,7 +269,7 @@ func main() {
 	}
 	// A body comes in one message.
 	service := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 30))
-	procv3.RegisterExternalProcessorServer(service, &server{waf: waf})
+	procv3.RegisterExternalProcessorServer(service, &server{waf: waf, slots: make(chan struct{}, runtime.GOMAXPROCS(0))})
 	healthpb.RegisterHealthServer(service, health.NewServer())
 	stopped, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
