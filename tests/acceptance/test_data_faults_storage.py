@@ -16,7 +16,6 @@ SPACE, CLASS = "full-test", "tinh-faults"
 #: On a worker; a file system in memory, because folders of a disk have no size of their own.
 FOLDER, SIZE, LARGER = "/srv/tinh-faults", 160, 400
 OBJECTS = ("-n", "objects")
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -66,6 +65,7 @@ def fill(db):
     raise AssertionError("the volume has room for everything")
 
 
+@pytest.mark.long(minutes=10)
 def test_a_full_log_volume_is_named_and_once_it_is_larger_nothing_is_missing(lab, volume):
     # What is in memory counts for the pod that has written it: hence more than 256Mi.
     log = {"size": f"{SIZE}Mi", "storageClass": CLASS}
@@ -125,6 +125,7 @@ def refused(*texts):
         assert text in done.stderr, done.stderr[-2000:]
 
 
+@pytest.mark.long(minutes=15)
 def test_the_object_storage_is_lost_with_its_data_and_backups_begin_anew(lab):
     sql(lab, "create table if not exists tinh_storage (n int); insert into tinh_storage values (42);")
     ok("backup", "run", DB)

@@ -12,7 +12,7 @@ from lab import podman, topology
 from tests.acceptance.conftest import SITE, tinh
 from tests.acceptance.test_backup import DB, begin, pull, sql, until
 
-pytestmark = pytest.mark.long(minutes=20)
+pytestmark = pytest.mark.long(minutes=22)
 
 
 def interrupted(*words):
