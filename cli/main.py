@@ -21,7 +21,7 @@ COMMANDS = {
     "up": ("cli.up", "Deploy all layers of a site in order."),
     "down": ("cli.down", "Destroy all layers of a site in reverse order."),
     "diff": ("cli.diff", "Show what `up` would change; exit 3 when there is something."),
-    "status": ("cli.status", "Show layers, locks, published names and certificates of a site."),
+    "status": ("cli.status", "Show layers, locks, published names and what is red on a site."),
     "unlock": ("cli.unlock", "Remove a stranded stack lock after showing whose it is."),
     "net": ("cli.net", "The address plan of the province: plan, check, diff, who; and the map."),
     "reorg": ("cli.reorg", "What a reorganisation of units changes, and what not."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -147,15 +148,26 @@ def _tinh(backups: Backups, *words: str) -> str:
 
     Raises:
         ToolError: it failed; it has said why.
+        KeyboardInterrupt: it was interrupted, and has cleaned up.
     """
     from infra.errors import ToolError
 
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *words, "--site", backups.site.name], check=False
-    )
-    if done.returncode:
+    command = [sys.executable, "-m", "cli.main", *words, "--site", backups.site.name]
+    # In a session of its own, so that each Ctrl-C reaches it once: through us, and it cleans up in its own time.
+    process = subprocess.Popen(command, start_new_session=True)
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+            process.send_signal(signal.SIGINT)
+    if interrupted:
+        raise KeyboardInterrupt
+    if code:
         raise ToolError(
-            f"`tinh {' '.join(words)}` ended with {done.returncode}", where=f"site {backups.site.name}",
+            f"`tinh {' '.join(words)}` ended with {code}", where=f"site {backups.site.name}",
             fix="see what it said above; `tinh rebuild` goes on from here",
         )  # fmt: skip
     return "done"

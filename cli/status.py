@@ -1,4 +1,4 @@
-"""`tinh status`: what is deployed on a site, who holds locks, what is published, when certificates end."""
+"""`tinh status`: what is deployed on a site, who holds locks, what is published, what is not as it ought to be."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @site_option
 @json_option
 def command(site: str, as_json: bool) -> int:
-    """Show layers, locks, published names, certificates, drills; exit 3 when one of them is red."""
+    """Show layers, locks, published names, health, certificates, drills; exit 3 when one of them is red."""
     from cli.runner import select
     from infra.errors import Exit
 
     target, stacks = select(site)
     report = collect(target, [stack.name for stack in stacks])
     click.echo(json.dumps(report, indent=2) if as_json else text(report))
-    red = report["drills"] or any(one["red"] for one in report["certificates"])
+    red = report["health"] or report["drills"] or any(one["red"] for one in report["certificates"])
     return Exit.CHANGES if red else Exit.OK
 
 
@@ -55,6 +55,7 @@ def collect(site: Site, layers: list[str]) -> dict[str, Any]:
         "published": contract.read(contract.PlatformsContract, output, f"platforms.{site.name}").urls
         if output
         else {},
+        "health": _health(site) if output and cluster["reachable"] else [],
         "certificates": _certificates(site) if output and cluster["reachable"] else [],
         "drills": _drills(site),
     }
@@ -77,6 +78,21 @@ def _certificates(site: Site) -> list[dict[str, Any]]:
         return [{"names": [], "ends": None, "red": True, "says": error.what, "text": f"RED {error.what}"}]
     judged = expiry.judge(found, length(site.certificates.alarm), datetime.now(UTC))
     return [one.data() | {"text": str(one)} for one in judged]
+
+
+def _health(site: Site) -> list[dict[str, str]]:
+    """Return what is not as it ought to be: nodes, databases, servers, volumes."""
+    from infra import health
+    from infra.errors import TinhError
+    from infra.model.site import SiteKind
+
+    if site.kind is SiteKind.SIM:  # no container runs there
+        return []
+    try:
+        found = health.look(site)
+    except TinhError as error:
+        found = [health.Finding("cluster", f"its health is not known: {error.what}", error.fix)]
+    return [one.data() | {"text": str(one)} for one in found]
 
 
 def _drills(site: Site) -> dict[str, str]:
@@ -143,6 +159,7 @@ def text(report: dict[str, Any]) -> str:
             if not (lock["alive"] and stack["lock"]):
                 lines.append(f"  Pulumi's lock: {lock['owner']}{fix}")
     lines += [f"{platform:12} {url}" for platform, url in report["published"].items()]
+    lines += [click.style(finding["text"], fg="red") for finding in report["health"]]
     lines += [certificate["text"] for certificate in report["certificates"]]
     lines += [
         click.style(f"restore of {name} {why}: tinh drill run", fg="red")

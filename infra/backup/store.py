@@ -51,9 +51,10 @@ class Store:
         """Yield the newest versions of all objects.
 
         Raises:
-            ToolError: the storage refuses or has no such bucket.
+            ToolError: the storage refuses, has no such bucket, or does not answer.
         """
-        from minio.error import S3Error
+        from minio.error import MinioException, S3Error
+        from urllib3.exceptions import HTTPError
 
         try:
             for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
@@ -61,7 +62,15 @@ class Store:
                 yield Listed(str(found.object_name), found.size or 0, f"{found.etag} {found.size} {changed}")
         except S3Error as error:
             raise ToolError(
-                f"bucket {bucket} cannot be listed: {error.code}", where=HOST, fix="tinh up --layer data"
+                f"bucket {bucket} of the object storage cannot be listed: {error.code}", where=HOST,
+                fix=f"one that is gone is made every hour, or now: kubectl -n {SERVICE} create job buckets-again "
+                "--from=cronjob/buckets; what was in it: docs/data.md",
+            ) from None  # fmt: skip
+        except (HTTPError, MinioException) as error:
+            raise ToolError(
+                f"the object storage does not answer: {error}",
+                where=HOST,
+                fix="see that it runs: tinh status",
             ) from None
 
     def item(self, bucket: str, listed: Listed) -> Item:

@@ -9,8 +9,10 @@ import time
 import pytest
 
 from infra import paths
+from infra.backup.beside import KINDS
 from infra.backup.catalogue import chain
 from infra.backup.drill import last_passed
+from infra.backup.recovery import TEMPORARY
 from tests.acceptance.conftest import SITE, tinh
 
 DB, SPACE = "identity-db", "identity"
@@ -233,10 +235,23 @@ def test_two_restores_at_once_and_ctrl_c_in_the_middle(taken):
     assert names == "0"
 
 
-@pytest.mark.parametrize("words", [("backup", "run", "--whole", DB), ("drill", "run", "--data-set", DB)])
+def test_ctrl_c_in_the_middle_of_a_restore_beside_leaves_nothing(taken):
+    process = begin("restore", DB, "--as", "half", "--yes")
+    until(process, "PostgreSQL replays")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(300) == 130
+    words = ("-n", SPACE, "-l", f"{TEMPORARY}=half", "--ignore-not-found", "-o", "name")
+    assert taken.kubectl("get", ",".join(KINDS), *words).stdout == ""
+    assert not list(paths.state(SITE).backup.glob("work-*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("backup", "run", "--whole", DB), ("backup", "verify"), ("drill", "run", "--data-set", DB)],
+)
 def test_ctrl_c_in_the_middle_leaves_nothing_and_the_command_can_be_repeated(taken, words):
     process = begin(*words)
-    time.sleep(8)
+    time.sleep(2 if "verify" in words else 8)
     process.send_signal(signal.SIGINT)
     assert process.wait(300) in (130, 0)
     assert not list(paths.state(SITE).backup.glob("work-*"))

@@ -27,6 +27,8 @@ PLUGIN = "barman-cloud.cloudnative-pg.io"
 CONTAINER = "postgres"
 #: Seconds for a base backup, and for the last WAL to reach the archive.
 BASE, ARCHIVE = 3600, 120
+#: Segments that are sent at the same time (`wal.maxParallel` of the archive, layer `data`).
+PARALLEL = 2
 _SEGMENT = re.compile(r"/wals/[0-9A-F]{16}/([0-9A-F]{24})(\.\w+)?$")
 
 
@@ -48,12 +50,12 @@ def take(ground: Ground) -> Generator[Taken, None, None]:
     """
     kubectl = Kubectl(ground.site)
     name, space = ground.data_set.name, ground.data_set.namespace
-    base = _base(kubectl, ground)
+    bucket = archive_bucket(name)
     with opened(ground.site, kubectl) as store:
+        base = _base(kubectl, ground, list(store.list(bucket, f"{name}/")))
         pod = primary(kubectl, space, name)
         facts, at, lsn = measure(kubectl, space, pod, ground.number)
         archive(kubectl, space, pod)
-        bucket = archive_bucket(name)
         found = needed(list(store.list(bucket, f"{name}/")), base)
         yield Taken([store.item(bucket, item) for item in found], at, facts | {"base": base.id}, revision=lsn)
 
@@ -78,6 +80,25 @@ def needed(found: Sequence[Listed], base: Base) -> list[Listed]:
         if since or f"/base/{base.id}/" in item.key or ".history" in item.key:
             kept.append(item)
     return kept
+
+
+def whole(found: Sequence[Listed], base: Base) -> bool:
+    """Return whether an archive has what a restore from a base backup needs: the base, and all WAL since its beginning.
+
+    The operator's record outlives the archive, which may have been lost. A segment of any timeline counts: after a
+    failover the next one goes on where the last has ended.
+    """
+    described = any(item.key.endswith(f"/base/{base.id}/backup.info") for item in found)
+    places = {_place(segment[1]) for item in found if (segment := _SEGMENT.search(item.key))}
+    first = _place(base.begin_wal)
+    # The newest ones may be on their way, and arrive in any order.
+    settled = range(first, max(places, default=0) - PARALLEL + 1)
+    return described and first in places and places.issuperset(settled)
+
+
+def _place(segment: str) -> int:
+    """Return the number of a segment in its timeline, from its name: 256 of them, 16 MiB each, share eight digits."""
+    return int(segment[8:16], 16) * 256 + int(segment[16:], 16)
 
 
 def primary(kubectl: Kubectl, namespace: str, name: str) -> str:
@@ -155,13 +176,26 @@ def archive(kubectl: Kubectl, namespace: str, pod: str) -> None:
         time.sleep(1)
 
 
-def _base(kubectl: Kubectl, ground: Ground) -> Base:
-    """Return the newest base backup; a new one is made when it is due."""
-    found = _newest(kubectl, ground)
-    if found and datetime.now(UTC) - found.stopped < timedelta(hours=ground.data_set.full_hours):
-        return found
+def _base(kubectl: Kubectl, ground: Ground, found: Sequence[Listed]) -> Base:
+    """Return the newest base backup; a new one is made when it is due, or when the archive no longer has it whole."""
+    newest = _newest(kubectl, ground)
+    name = ground.data_set.name
+    if newest and not whole(found, newest):
+        ground.tell(f"{name}: the archive has lost base backup {newest.id} or WAL since: a new one is made")
+    elif newest and datetime.now(UTC) - newest.stopped < timedelta(hours=ground.data_set.full_hours):
+        return newest
+    else:
+        ground.tell(f"{name}: a base backup is due")
+    return _make_base(kubectl, ground)
+
+
+def _make_base(kubectl: Kubectl, ground: Ground) -> Base:
+    """Have the operator make a base backup.
+
+    Raises:
+        ToolError: it fails, or takes too long.
+    """
     name, space = ground.data_set.name, ground.data_set.namespace
-    ground.tell(f"{name}: a base backup is due")
     backup = naming.name(name, ground.number.lower())
     kubectl.apply([backup_object(backup, name, space)], create=True)
     end = time.monotonic() + BASE

@@ -1,5 +1,6 @@
 """Kinds of data sets: what is taken of each, what is left out, and what a restore is counted by."""
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 
@@ -8,7 +9,7 @@ from backup_cases import NOW
 
 from infra.backup import recovery
 from infra.backup.kinds import bucket, objects, postgresql, routers
-from infra.backup.kinds.postgresql import Base, needed, newest_base
+from infra.backup.kinds.postgresql import Base, needed, newest_base, whole
 from infra.backup.source import TREE, pack, tree_facts, unpack
 from infra.backup.store import Listed
 from infra.errors import IntegrityError
@@ -101,6 +102,64 @@ def test_the_storage_of_a_restore_is_small_and_tight():
 
 def listed(*keys):
     return [Listed(key, 1, "m") for key in keys]
+
+
+def wal(*segments):
+    """WAL of places FE, FF, 100, ... of some timelines."""
+    return [f"db/wals/{name[:16]}/{name}.zst" for name in segments]
+
+
+INFO = "db/base/b1/backup.info"
+FE, FF = "0000000100000000000000FE", "0000000100000000000000FF"
+AFTER = [f"0000000200000001000000{n:02X}" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "complete"),
+    [
+        ([INFO, *wal(FE, FF, *AFTER)], True),
+        ([INFO, *wal(FE)], True),
+        ([INFO, *wal(FE, FF, *AFTER[:3], AFTER[4])], True),  # on its way
+        ([], False),
+        (wal(FE, FF, *AFTER), False),
+        ([INFO, *wal(FF, *AFTER)], False),
+        ([INFO, *wal(FE, *AFTER)], False),
+        (["db/base/b2/backup.info", *wal(FE)], False),
+    ],
+)
+def test_an_archive_that_has_lost_its_base_or_wal_is_not_whole(keys, complete):
+    assert whole(listed(*keys), Base("b1", FE, NOW)) is complete
+
+
+class Recorded:
+    """A cluster whose operator has a record of one base backup, and makes another."""
+
+    def __init__(self):
+        self.backups = [self.done("b1")]
+
+    def done(self, number):
+        status = {"phase": "completed", "backupId": number, "beginWal": FE}
+        status["stoppedAt"] = datetime.now(UTC).isoformat()
+        return {"spec": {"cluster": {"name": "db"}}, "status": status}
+
+    def json(self, *words):
+        return self.backups[-1] if words[-1] != "backups.postgresql.cnpg.io" else {"items": self.backups}
+
+    def apply(self, objs, *, create):
+        assert create and objs[0]["kind"] == "Backup"
+        self.backups.append(self.done("b2"))
+
+
+@pytest.mark.parametrize(("keys", "base"), [([INFO, *wal(FE)], "b1"), ([], "b2")])
+def test_a_base_backup_that_only_the_operator_remembers_is_made_anew(lab, keys, base):
+    from infra.backup.sets import data_sets
+    from infra.backup.source import Ground
+
+    said = []
+    data_set = dataclasses.replace(data_sets(lab)[0], name="db")
+    ground = Ground(lab, data_set, "20261126T120000Z", said.append)
+    assert postgresql._base(Recorded(), ground, listed(*keys)).id == base
+    assert ("the archive has lost base backup b1" in "".join(said)) is (base == "b2")
 
 
 def test_of_an_archive_the_newest_base_and_all_wal_since_are_needed():

@@ -1,6 +1,7 @@
 """Rebuild: steps in order, goes on where it was interrupted, refuses what lives, ends with a signed receipt."""
 
 import json
+import signal
 
 import click
 import pytest
@@ -71,6 +72,31 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(done, monkeypatch):
     monkeypatch.setattr(rebuild, "_do", lambda backups, step, copy, key: done.append(step.name) or "done")
     assert run("--yes").exception is None
     assert done == ORDER
+
+
+class Child:
+    """A command that is under way when Ctrl-C comes, and takes its time to clean up."""
+
+    def __init__(self, command, *, start_new_session):
+        assert start_new_session
+        self.signals, self.answers = [], [KeyboardInterrupt(), KeyboardInterrupt(), 130]
+        Child.last = self
+
+    def wait(self):
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def send_signal(self, number):
+        self.signals.append(number)
+
+
+def test_each_ctrl_c_reaches_the_command_of_a_step_once_and_its_end_is_awaited(lab, monkeypatch):
+    monkeypatch.setattr(rebuild.subprocess, "Popen", Child)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild._tinh(rebuild.open_backups("lab"), "up", "--yes")
+    assert Child.last.signals == [signal.SIGINT] * 2 and Child.last.answers == []
 
 
 def test_a_site_that_lives_and_a_missing_kit_are_refused(done, monkeypatch):

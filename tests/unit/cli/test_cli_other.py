@@ -258,6 +258,7 @@ def with_certificates(tinh, monkeypatch):
     real = target.model_copy(update={"kind": SiteKind.LAB})  # on the sim nothing issues certificates
     monkeypatch.setattr(runner, "select", lambda site: (real, stacks))
     monkeypatch.setattr("cli.status._drills", lambda site: {})
+    monkeypatch.setattr("infra.health.look", lambda site: [])
 
     def ends(days):
         at = datetime.now(UTC) + timedelta(days=days)
@@ -292,6 +293,25 @@ def test_status_is_red_when_certificates_cannot_be_asked_for(tinh, with_certific
     monkeypatch.setattr("infra.expiry.certificates", unknown)
     done = tinh("status")
     assert (done.code, "RED the certificates are not known" in done.out) == (3, True)
+
+
+def test_status_names_what_is_not_healthy_and_what_to_do(tinh, with_certificates, monkeypatch):
+    from infra.errors import ToolError
+    from infra.health import Finding
+
+    with_certificates(60)
+    found = Finding("database portal/portal-db", "1 of 2 instances are ready", "see its pods")
+    monkeypatch.setattr("infra.health.look", lambda site: [found])
+    done = tinh("status")
+    assert (done.code, str(found) in done.out) == (3, True)
+    assert json.loads(tinh("status", "--json").out)["health"][0]["where"] == "database portal/portal-db"
+
+    def silent(site):
+        raise ToolError("kubectl get: no answer within 60 s", fix="see that the cluster works")
+
+    monkeypatch.setattr("infra.health.look", silent)
+    done = tinh("status")
+    assert (done.code, "its health is not known: kubectl get" in done.out) == (3, True)
 
 
 # --- entry point ----------------------------------------------------------------------------------
