@@ -7,7 +7,6 @@ namespace.
 import contextlib
 import json
 import time
-from dataclasses import dataclass
 
 import yaml
 
@@ -29,6 +28,7 @@ from infra.model.platform import load_platform
 from infra.model.site import Role
 from tests.acceptance.conftest import SITE, tinh
 from tests.acceptance.writers import FAMILIES, WRITERS, Writers, wait_for
+from tests.known import Known, plain
 
 #: Application of the site whose bucket and account the archive uses.
 PROBE, PROBE_SECRET = "probe", "probe-files-access"
@@ -37,25 +37,6 @@ DATABASE, ARCHIVE = "numbers", "archive"
 #: Settings with which the log, once it is archived, needs little room; the operator keeps 512 MB by default.
 SMALL = {"wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "64MB"}
 TABLE = "create table probe (family text, n int, tries int default 1, primary key (family, n));"
-
-
-@dataclass(frozen=True)
-class Known:
-    """Stands for an Output of Pulumi whose value is there already."""
-
-    value: object
-
-    def apply(self, make):
-        return Known(make(self.value))
-
-
-def plain(obj):
-    """Return an object with the values of its Outputs."""
-    if isinstance(obj, Known):
-        return plain(obj.value)
-    if isinstance(obj, dict):
-        return {key: plain(value) for key, value in obj.items()}
-    return [plain(value) for value in obj] if isinstance(obj, (list, tuple)) else obj
 
 
 class OwnDatabase:

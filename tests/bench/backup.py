@@ -22,6 +22,7 @@ from infra import paths
 from infra.backup import seal
 from infra.backup.catalogue import Blob
 from infra.backup.vault import Vault
+from lab.toolchain import ensure
 from tests.bench.figures import Row, ratio_at_least
 from tests.bench.measure import seconds
 
@@ -62,6 +63,7 @@ def measure(size: int, rounds: int) -> dict[str, Any]:
         size: bytes of the file; random, as nothing on the way makes it smaller.
         rounds: how often; both ways take turns.
     """
+    ensure(["age"])
     identity = seal.make_identity()
     recipient = seal.public_of(identity, "bench")
     times: dict[str, list[float]] = {"plain in": [], "sealed in": [], "plain out": [], "sealed out": []}

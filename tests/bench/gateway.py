@@ -120,7 +120,8 @@ def objects(site: Site, base: dict[str, str]) -> list[Object]:
     for name, exposure in NAMES.items():
         args = PublicNameArgs(
             host=site.public_name(name), namespace=SPACE, part_of="bench", service=PAGE, port=80, simulated=True,
-            exposure=exposure, certificates=site.certificates, **base,
+            exposure=exposure, certificates=site.certificates, issuer=base["issuer"], gateway=base["gateway"],
+            gateway_namespace=base["gateway_namespace"],
         )  # fmt: skip
         made += public_name(name, args)
     return made

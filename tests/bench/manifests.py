@@ -6,9 +6,7 @@ It archives into a bucket of its own with the account of the storage's administr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from infra import labels
 from infra.components.data import database as product
@@ -27,34 +25,13 @@ from infra.components.workload.pod import pod
 from infra.contract import DataContract
 from infra.model.data import DataStore, Holding
 from infra.model.site import Site
+from tests.known import Known, plain
 
 Object = dict[str, Any]
 SPACE = "bench-data"
 DATABASE = "bench"
 #: Pods that use the database carry it as their name.
 CLIENT = "client"
-T = TypeVar("T")
-S = TypeVar("S")
-
-
-@dataclass(frozen=True)
-class Known(Generic[T]):
-    """A value in the place of a Pulumi Output, outside of a program."""
-
-    value: T
-
-    def apply(self, change: Callable[[T], S]) -> Known[S]:
-        """Return the changed value."""
-        return Known(change(self.value))
-
-
-def plain(value: Any) -> Any:
-    """Return an object with the values that are known in it."""
-    if isinstance(value, Known):
-        return plain(value.value)
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def holding(image: str) -> Holding:

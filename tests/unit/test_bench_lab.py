@@ -9,8 +9,9 @@ from infra.contract import DataContract
 from infra.model.data import load_data
 from tests.bench import failover, gateway, outage, restore
 from tests.bench.database import settled
-from tests.bench.manifests import Known, client_pod, door, holding, objects, plain
+from tests.bench.manifests import client_pod, door, holding, objects
 from tests.bench.measure import MeasureError
+from tests.known import Known, plain
 
 IMAGE = "postgres:15"
 
