@@ -1,7 +1,6 @@
 """One sim of its own for all tests here, apart from the developer's."""
 
 import os
-import shutil
 
 import pytest
 
@@ -29,12 +28,16 @@ def api(sim):
     return Api(sim.state.kubeconfig)
 
 
+@pytest.fixture(scope="session")
+def binaries():
+    """Where the programs are, Pulumi's among them; they are built on a fresh machine."""
+    toolchain.ensure(["pulumi", "pulumi-language-python"], progress=False)
+    return toolchain.bin_dir()
+
+
 @pytest.fixture
-def real_pulumi(tmp_path, monkeypatch):
+def real_pulumi(binaries, tmp_path, monkeypatch):
     """`tinh` with the real Pulumi in a folder of its own, `repo`, and no cluster; returns where the programs are."""
-    binaries = toolchain.bin_dir()
-    if not shutil.which("pulumi", path=str(binaries)):
-        raise AssertionError("Pulumi is missing: tinh toolchain get pulumi pulumi-language-python")
     for name in [name for name in os.environ if name.startswith(("PULUMI_", "TINH_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("lab.toolchain.bin_dir", lambda: binaries)
