@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import click
 
@@ -77,24 +78,29 @@ def main() -> None:
     """Run the command line and map errors to documented exit codes; TINH_DEBUG=1 shows tracebacks."""
     try:
         code = group(prog_name="tinh", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        _end(code if isinstance(code, int) else 0)
     except TinhError as error:
         _debug()
-        click.echo(f"error: {error}", err=True)
-        sys.exit(int(error.code))
+        _end(error.code, f"error: {error}")
     except click.ClickException as error:
         error.show()
-        sys.exit(int(Exit.INPUT))
+        _end(Exit.INPUT)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(int(Exit.INTERRUPTED))
+        _end(Exit.INTERRUPTED, "interrupted")
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader is gone; keep the interpreter quiet
-        sys.exit(0)
+        _end(0)
     except Exception as error:  # the last resort: whatever gets here is a defect
         _debug()
-        click.echo(f"defect in tinh: {type(error).__name__}: {error}\n  log:   {_record_defect()}", err=True)
-        sys.exit(int(Exit.DEFECT))
+        _end(Exit.DEFECT, f"defect in tinh: {type(error).__name__}: {error}\n  log:   {_record_defect()}")
+
+
+def _end(code: int, said: str = "") -> Never:
+    """End with a code; one more Ctrl-C does not change it any more."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    if said:
+        click.echo(said, err=True)
+    sys.exit(int(code))
 
 
 def _debug() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,14 @@ pytest_plugins = ["tests.budget"]
 SECRET = "[secret]"
 #: Marks a special value on the wire (sdk/python/lib/pulumi/runtime/rpc.py, _special_sig_key).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """A command line that has ended does not listen to Ctrl-C any more; the tests do."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

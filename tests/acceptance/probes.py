@@ -70,14 +70,32 @@ class Net:
         return probe.Watch(self.python, probe.watch_request(wanted, places, seconds, port=WATCHED))
 
     def settle(self):
-        """Wait until every session of every router is up."""
+        """Wait until every session of every router is up, and the routes that come after it are in use."""
         deadline = time.monotonic() + SETTLE
-        while True:
-            down = [f"{d.name}: {line}" for d, host in self.routers() for line in self.sessions_down(d, host)]
-            if not down:
-                return
+        while down := self.down():
             assert time.monotonic() < deadline, down
             time.sleep(0.5)
+
+    def down(self):
+        """Return the sessions that are not up; when all are, what does not pass and must."""
+        return [
+            f"{device.name}: {line}"
+            for device, host in self.routers()
+            for line in self.sessions_down(device, host)
+        ] or self.probed([flow for flow in self.flows(["https"]) if flow.allowed]).wrong
+
+    def ends(self):
+        """Return the LANs of units with a router."""
+        return [e for e in self.fabric.policy.endpoints if (netns(e.unit), e.purpose) in self.nics]
+
+    def flows(self, services=None):
+        """Return all flows between the LANs by some services, or all, with what the policy says of them."""
+        return probe.matrix_flows(self.fabric.policy, self.ends(), services=services)
+
+    def probed(self, flows):
+        """Probe flows between the LANs."""
+        places = {probe.lan_name(each): self.place(each.unit, each.purpose) for each in self.ends()}
+        return probe.probe(self.python, flows, places, self.fabric.network.zoning.services)
 
     def sessions_down(self, device, host):
         peers = {}

@@ -30,13 +30,10 @@ def net(lab):
 @pytest.fixture(scope="module")
 def matrix(net):
     """Every service between all LANs of units with a router, in both families, with what the policy says."""
-    policy = net.fabric.policy
-    ends = [each for each in policy.endpoints if (netns(each.unit), each.purpose) in net.nics]
-    places = {probe.lan_name(each): net.place(each.unit, each.purpose) for each in ends}
-    flows = probe.matrix_flows(policy, ends)
-    outcome = probe.probe(net.python, flows, places, net.fabric.network.zoning.services)
+    flows = net.flows()
+    outcome = net.probed(flows)
     print(
-        f"zone matrix: {len(ends)} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows probed in "
+        f"zone matrix: {len(net.ends())} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows probed in "
         f"{outcome.seconds:.0f} s, {outcome.again} of them twice"
     )
     return flows, outcome
@@ -52,23 +49,19 @@ def test_the_zone_matrix_holds_for_every_pair_of_lans_in_both_families(matrix):
 
 def test_a_probe_that_should_not_pass_and_does_is_found(net):
     """The matrix test can fail: one router is opened by hand."""
-    policy = net.fabric.policy
-    ends = [
-        e for e in policy.endpoints if (e.unit, e.purpose) in {("99801", "government"), ("dc", "databases")}
-    ]
-    places = {probe.lan_name(each): net.place(each.unit, each.purpose) for each in ends}
-    flows = [f for f in probe.matrix_flows(policy, ends, services=["postgresql"]) if "99801" in f.source]
-    services = net.fabric.network.zoning.services
-    assert probe.probe(net.python, flows, places, services).wrong == ()
+    two = ("99801 government", "dc databases")
+    flows = [flow for flow in net.flows(["postgresql"]) if (flow.source, flow.target) == two]
+    assert len(flows) == 2
+    assert net.probed(flows).wrong == ()
     hosts = ("c-99801", "gw-98-1", "gw-98-2", "core1", "core2")
     try:
         for host in hosts:
             net.on(host, "nft insert rule inet tinh forward accept")
-        assert len(probe.probe(net.python, flows, places, services).wrong) == len(flows)
+        assert len(net.probed(flows).wrong) == len(flows)
     finally:
         for host in hosts:
             net.on(host, "nft -f /etc/nftables.conf")
-    assert probe.probe(net.python, flows, places, services).wrong == ()
+    assert net.probed(flows).wrong == ()
 
 
 def test_units_are_separate_in_everything_but_voice_and_video(matrix):

@@ -367,3 +367,16 @@ def test_ctrl_c_outside_of_a_run_has_the_exit_code_of_an_interrupt(tinh, monkeyp
 
     monkeypatch.setattr("infra.cluster.check_cluster", interrupt)
     assert tinh("diff").code == 130
+
+
+def test_one_more_ctrl_c_while_an_interrupt_is_reported_does_not_change_the_exit_code():
+    program = (
+        "import atexit, os, signal\n"
+        "from cli import main\n"
+        "def interrupted(**_): raise KeyboardInterrupt\n"
+        "main.group = interrupted\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
