@@ -33,8 +33,8 @@ def matrix(net):
     flows = net.flows()
     outcome = net.probed(flows)
     print(
-        f"zone matrix: {len(net.ends())} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows probed in "
-        f"{outcome.seconds:.0f} s, {outcome.again} of them twice"
+        f"zone matrix: {len(net.ends())} LANs, {outcome.allowed} allowed and {outcome.forbidden} forbidden flows "
+        f"probed in {outcome.seconds:.0f} s, {outcome.again} of them twice"
     )
     return flows, outcome
 
