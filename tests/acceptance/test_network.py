@@ -9,7 +9,6 @@ import pytest
 from infra.model.network import RouterRole
 from infra.network.of_site import fabric_of
 from lab.outside import probe
-from lab.outside.network import netns
 from tests.acceptance.conftest import SITE, tinh
 from tests.acceptance.probes import COMMUNE, DISTRICT, Net, longest
 
