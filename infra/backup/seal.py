@@ -1,26 +1,31 @@
 """Sealing: whoever writes a backup cannot read it. Format: age (https://age-encryption.org/v1), X25519 recipients.
 
-A stream passes in pieces: nothing is held in memory or written to disk on the way.
+A stream passes through the program `age`, in pieces: nothing is held in memory or written to disk on the way. One
+thread reads and hashes what goes in, another one what comes out; hashing and waiting let all of them run at once. The
+library `pyrage` makes and reads keys only: it passes streams in pieces of 8 KiB, each through Python.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-from collections.abc import Generator, Sequence
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, Protocol
 
 import pyrage
 
-from infra.errors import IntegrityError, TinhError
+from infra.backup.programs import program
+from infra.errors import IntegrityError, TinhError, ToolError
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-#: Bytes that are read and hashed at once; the library asks for 8 KiB.
-CHUNK = 1 << 20
+#: Bytes that are read and hashed at once, and that a pipe holds; of 1 MiB, memory costs more than it saves.
+CHUNK = 256 << 10
+#: How age 1.x says that a stream is sealed for others (cmd/age: NoIdentityMatchError and before).
+_WRONG_KEY = re.compile(r"no identity matched|identity did not match")
 
 
 @dataclass(frozen=True)
@@ -51,100 +56,49 @@ class Writable(Protocol):
         ...
 
 
-class Source(io.BufferedIOBase):
-    """Measures what is read through it.
-
-    Args:
-        stream: where it comes from.
-    """
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream, self._seen = stream, _Seen()
-        self._left = memoryview(b"")
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes; none at the end."""
-        if not self._left:
-            with self._seen.remembered():
-                chunk = self._stream.read(CHUNK)
-            self._seen.take(chunk)
-            self._left = memoryview(chunk)
-        taken = self._left if size is None or size < 0 else self._left[:size]
-        self._left = self._left[len(taken) :]
-        return bytes(taken)
-
-    @property
-    def seen(self) -> _Seen:
-        """What has passed so far."""
-        return self._seen
-
-
-class Sink(io.BufferedIOBase):
-    """Measures what is written through it, and passes it on in larger pieces: the library opens 8 KiB at a time.
-
-    Args:
-        stream: where it goes to.
-    """
-
-    def __init__(self, stream: Writable) -> None:
-        self._stream, self._seen = stream, _Seen()
-        self._held = bytearray()
-
-    def write(self, data: Buffer, /) -> int:
-        """Take bytes."""
-        before = len(self._held)
-        self._held += data
-        size = len(self._held) - before
-        if len(self._held) >= CHUNK:
-            self._pass_on()
-        return size
-
-    def finish(self) -> None:
-        """Pass on what is held; nothing more comes."""
-        self._pass_on()
-        with self._seen.remembered():
-            self._stream.flush()
-
-    def _pass_on(self) -> None:
-        held, self._held = bytes(self._held), bytearray()
-        self._seen.take(held)
-        with self._seen.remembered():
-            self._stream.write(held)
-
-    def close(self) -> None:
-        """Leave the stream to its owner."""
-
-    @property
-    def seen(self) -> _Seen:
-        """What has passed so far."""
-        return self._seen
-
-
 class _Seen:
-    """Hash and size of what has passed, and what went wrong with the stream.
-
-    The library would make a text of an exception that comes out of a stream, Ctrl-C too.
-    """
+    """Hash and size of what has passed."""
 
     def __init__(self) -> None:
         self._hash, self._size = hashlib.sha256(), 0
-        self.broken: BaseException | None = None
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> bytes:
         self._hash.update(data)
         self._size += len(data)
-
-    @contextlib.contextmanager
-    def remembered(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except BaseException as error:
-            self.broken = error
-            raise
+        return data
 
     @property
     def measured(self) -> Measured:
         return Measured(self._hash.hexdigest(), self._size)
+
+
+class _Drain(threading.Thread):
+    """Brings what the program gives to its sink; when that breaks, the program is ended.
+
+    Args:
+        process: the program.
+        sink: gets what it gives.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], sink: Writable) -> None:
+        super().__init__(daemon=True)
+        self._process, self._sink = process, sink
+        self.seen = _Seen()
+        self.broken: BaseException | None = None
+
+    def run(self) -> None:
+        """See `Thread`."""
+        try:
+            while chunk := _pipe(self._process.stdout).read(CHUNK):
+                self._sink.write(self.seen.take(chunk))
+            self._sink.flush()
+        except BaseException as error:
+            self.broken = error
+            self._process.kill()
+
+
+class _RefusedError(Exception):
+    """The program does not take what it was given; says why."""
 
 
 def make_identity() -> str:
@@ -166,20 +120,20 @@ def seal(source: Readable, sink: Writable, recipients: Sequence[str]) -> tuple[M
 
     Raises:
         TinhError: a recipient is no public key.
+        HostError: the program is missing.
+        ToolError: it failed.
     """
     try:
-        keys = [pyrage.x25519.Recipient.from_str(text) for text in recipients]
+        keys = [str(pyrage.x25519.Recipient.from_str(text)) for text in recipients]
     except pyrage.RecipientError as error:
         raise TinhError(
             f"a recipient is no public key of age: {error}", where="backup.yaml: recipients", fix="age1..."
         ) from None
-    read, written = Source(source), Sink(sink)
+    words = ["--encrypt", *(word for key in keys for word in ("--recipient", key))]
     try:
-        pyrage.encrypt_io(read, written, keys)
-        written.finish()
-    except (pyrage.EncryptError, OSError) as error:
-        raise read.seen.broken or written.seen.broken or error from None
-    return read.seen.measured, written.seen.measured
+        return _passed(_start(words), source, sink)
+    except _RefusedError as error:
+        raise ToolError(f"age does not seal: {error}", where="age", fix="run the command again") from None
 
 
 def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple[Measured, Measured]:
@@ -194,22 +148,25 @@ def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple
     Raises:
         TinhError: the key is not the right one.
         IntegrityError: what is sealed was changed or ends too early.
+        HostError: the program is missing.
+        ToolError: it was ended from outside.
     """
-    key, read, written = _identity(identity, where), Source(source), Sink(sink)
+    key = _identity(identity, where)
+    reading, writing = os.pipe()  # the key is in no file and on no command line
     try:
-        pyrage.decrypt_io(read, written, [key])
-        written.finish()
-    except (pyrage.DecryptError, OSError) as error:
-        if broken := read.seen.broken or written.seen.broken:
-            raise broken from None
-        if "matching keys" in str(error):
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(f"{key}\n")
+        process = _start(["--decrypt", "--identity", f"/dev/fd/{reading}"], reading)
+    finally:
+        os.close(reading)
+    try:
+        return _passed(process, source, sink)
+    except _RefusedError as error:
+        if _WRONG_KEY.search(str(error)):
             raise wrong_key(str(key.to_public()), (), where) from None
         raise IntegrityError(
             f"it is damaged: {error}", where=where, fix="take another copy or an older backup"
         ) from None
-    while read.read():  # the rest, so that what was read is measured whole
-        pass
-    return read.seen.measured, written.seen.measured
 
 
 def wrong_key(mine: str, wanted: Sequence[str], where: str) -> TinhError:
@@ -220,6 +177,63 @@ def wrong_key(mine: str, wanted: Sequence[str], where: str) -> TinhError:
         where=where,
         fix="give the private key that belongs to it: --identity FILE",
     )
+
+
+def _start(words: Sequence[str], *fds: int) -> subprocess.Popen[bytes]:
+    """Start the program, in a group of its own: Ctrl-C is for this process, which ends it."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [program("age"), *words], stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=fds, pipesize=CHUNK,
+        process_group=0,
+    )  # fmt: skip
+
+
+def _passed(process: subprocess.Popen[bytes], source: Readable, sink: Writable) -> tuple[Measured, Measured]:
+    """Let a stream pass through the program; return what was read and what was written.
+
+    What goes wrong with source or sink is raised as it is; nothing of the program is left in any case.
+
+    Raises:
+        _RefusedError: it does not take the stream.
+        ToolError: it was ended from outside.
+    """
+    seen, drain = _Seen(), _Drain(process, sink)
+    try:
+        drain.start()
+        _feed(source, _pipe(process.stdin), seen)
+        drain.join()
+        if drain.broken:
+            raise drain.broken
+        said = _pipe(process.stderr).read().decode("utf-8", "replace").splitlines()
+        code = process.wait()
+        if code < 0:
+            raise ToolError(f"age was ended by signal {-code}", where="age", fix="run the command again")
+        if code:
+            raise _RefusedError(said[0].removeprefix("age: error: ") if said else f"exit {code}")
+        return seen.measured, drain.seen.measured
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(OSError):  # what it no longer takes
+                _pipe(pipe).close()
+
+
+def _feed(source: Readable, pipe: IO[bytes], seen: _Seen) -> None:
+    """Give everything to the program; one that has ended says why by itself."""
+    while chunk := source.read(CHUNK):
+        seen.take(chunk)
+        try:
+            pipe.write(chunk)
+        except BrokenPipeError:
+            return
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe  # noqa: S101 - see _start
+    return pipe
 
 
 def _identity(text: str, where: str) -> pyrage.x25519.Identity:

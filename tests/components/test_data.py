@@ -173,7 +173,8 @@ def test_a_database_is_archived_within_its_recovery_point(engine: Engine) -> Non
 
 @pytest.mark.parametrize(("point", "minutes"), [(0, 1), (1, 1), (5, 5), (1440, 60)])
 def test_the_archive_follows_the_recovery_point(point: int, minutes: int) -> None:
-    assert database.archive_minutes(store(recovery={"point": point, "time": 1})) == minutes
+    database_of = held("postgresql", recovery={"point": point, "time": 1})
+    assert database.archive_minutes(database_of.store) == minutes
 
 
 def test_the_archive_is_its_own_bucket_and_production_deletes_nothing(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
-from backup_cases import entry
+from backup_cases import entry, needs
 from click.testing import CliRunner
 
 from cli import backup, drill, locks, restore
@@ -20,6 +20,8 @@ from infra.backup.catalogue import new_id
 from infra.backup.vault import Vault
 from infra.errors import Exit, TinhError
 from infra.model.site import load_site
+
+pytestmark = needs("age")
 
 AGENT = paths.PLAYBOOKS / "roles" / "backup_host" / "files" / "vault.py"
 ROLE = {"backup-writer": "writer", "reader": "reader", "keeper": "keeper"}

@@ -9,13 +9,15 @@ import time
 from datetime import timedelta
 
 import pytest
-from backup_cases import NOW, entry
+from backup_cases import NOW, entry, needs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra import paths, receipt
 from infra.backup import seal
 from infra.backup.vault import Vault
 from infra.errors import Exit, IntegrityError, RefusedError, TinhError, ToolError
+
+pytestmark = needs("age")
 
 AGENT = paths.PLAYBOOKS / "roles" / "backup_host" / "files" / "vault.py"
 KEY = Ed25519PrivateKey.generate()
