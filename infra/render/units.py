@@ -21,6 +21,12 @@ SYSCTL = {
     # nftables does it by prefixes; the kernel's check by the best route refuses what comes by the other plane.
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
+    # Without the virtual address a router delivers by the LAN itself, not by the address's device, which is down.
+    **{
+        f"net.{family}.conf.{which}.ignore_routes_with_linkdown": 1
+        for family in ("ipv4", "ipv6")
+        for which in ("all", "default")
+    },
     # A device that was switched off for a while still has its addresses; only FRR's start would set them again.
     "net.ipv6.conf.all.keep_addr_on_down": 1,
     "net.ipv6.conf.all.accept_ra": 0,

@@ -191,6 +191,20 @@ def test_a_core_router_that_is_lost_is_replaced(net):
     assert (states.count("Master"), states.count("Backup")) == (len(net.device("core1").lans) * 2, 0)
 
 
+@pytest.mark.parametrize("machine", ["core1", "core2"])
+def test_what_comes_by_the_router_without_the_virtual_address_is_delivered(net, machine):
+    """Units send by the core router that routing prefers, hosts answer by the one that has their virtual address."""
+    device = net.device(machine)
+    for lan, router in ((i.name, i.virtual.vrid) for i in device.lans if i.virtual):
+        interface = f"vtysh -c 'configure terminal' -c 'interface {lan}'"
+        net.on(machine, f"{interface} -c 'vrrp {router} shutdown' -c 'no vrrp {router} shutdown'")
+    net.settle()
+    assert "Master" not in net.on(machine, "vtysh -c 'show vrrp summary'")
+    flows = [flow for flow in net.flows() if flow.allowed and "dc " in (flow.source[:3], flow.target[:3])]
+    assert {flow.source.split()[0] for flow in flows} > {"dc", "99801", "so-mot"}
+    assert net.probed(flows).wrong == ()
+
+
 # --- Changes
 
 
