@@ -90,8 +90,9 @@ def test_a_published_name_is_signed_by_the_provinces_key(names, family, kind):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_who_trusts_another_key_refuses_the_answer(names, family, monkeypatch, tmp_path):
-    monkeypatch.setenv("TINH_STATE", str(tmp_path))
-    other = dnssec.keys(SITE)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TINH_STATE", str(tmp_path))
+        other = dnssec.keys(SITE)
     said = names.delv(other, str(getattr(names.site.front_door.dns, family)), names.site.public_name("id"))
     assert "fully validated" not in said
     assert str(names.site.front_door.gateway.ipv6) not in said

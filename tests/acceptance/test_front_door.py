@@ -24,12 +24,7 @@ CA = "/usr/local/share/ca-certificates/tinh-site.crt"
 PAGE = "Cổng thông tin thử nghiệm"
 MANY = RateLimit(requests=100_000, everybody=100_000)
 NAMES = {
-    "t-plain": Exposure(
-        rate=MANY,
-        body="1Mi",
-        hsts=Hsts(include_subdomains=True),
-        waf=Waf(content_types=("application/octet-stream",)),
-    ),
+    "t-plain": Exposure(rate=MANY, body="1Mi", hsts=Hsts(include_subdomains=True)),
     "t-slow": Exposure(rate=RateLimit(requests=5, everybody=1000, per="hour")),
     "t-closed": Exposure(rate=MANY, clients=Clients(authority="test")),
     "t-short": Exposure(rate=MANY, waf=Waf(mode="off")),
@@ -191,12 +186,10 @@ def test_too_many_requests_of_one_client_are_refused(door, mode, family):
 
 @both
 def test_too_large_a_body_is_refused(door, lab, mode, family):
-    lab.client(mode, "head -c 1048577 /dev/zero > /tmp/large")
-    kind = "-H 'content-type: application/octet-stream'"
-    assert door.curl(mode, family, "t-plain", options=f"{kind} --data-binary @/tmp/large")[0] == 413
-    # busybox serves no POST: that it answers at all shows that gateway and firewall let the body pass
-    lab.client(mode, "head -c 1000000 /dev/zero > /tmp/large")
-    assert door.curl(mode, family, "t-plain", options=f"{kind} --data-binary @/tmp/large")[0] in (200, 501)
+    for size, statuses in ((1 << 20, (413,)), (1_000_000, (200, 501))):
+        lab.client(mode, f"head -c {size} /dev/zero > /tmp/large")
+        # busybox serves no POST: that it answers at all shows that gateway and firewall let the body pass
+        assert door.curl(mode, family, "t-plain", options="-F file=@/tmp/large")[0] in statuses, size
 
 
 @both
