@@ -96,7 +96,9 @@ def normal_nft(text: str) -> str:
 def _service(
     unit: str, *, check: Words = (), path: str, mode: str = "0644", alone: bool = True
 ) -> RouterFile:
-    """Return the file of a daemon that takes it by reload or restart.
+    """Return the file of a daemon that reads it when it starts.
+
+    No reload: at SIGHUP dnsmasq and rsyslogd do not read it again (dnsmasq(8), NOTES; rsyslogd(8), SIGNALS).
 
     Args:
         unit: the daemon's unit.
@@ -105,7 +107,7 @@ def _service(
         mode: see `RouterFile`.
         alone: the daemon does not run without this file.
     """
-    start = ((*ENABLE, unit), ("systemctl", "reload-or-restart", unit))
+    start = ((*ENABLE, unit), ("systemctl", "restart", unit))
     return RouterFile(
         path=path,
         check=check,

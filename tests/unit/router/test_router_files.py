@@ -182,3 +182,16 @@ def test_every_file_that_is_rendered_for_a_router_is_known_and_in_the_order_of_l
 
     for name, files in Renderer(fabric_of("lab")).all_files().items():
         assert list(files) == [known for known in FILES if known in files], name
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("dnsmasq.conf", "dnsmasq"),
+        ("rsyslog.conf", "rsyslog"),
+        ("chrony.conf", "chrony"),
+        ("snmpd.conf", "snmpd"),
+    ],
+)
+def test_a_daemon_that_reads_its_file_only_when_it_starts_is_restarted(name, unit):
+    assert FILES[name].load[-1] == ("systemctl", "restart", unit)
