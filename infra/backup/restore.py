@@ -221,8 +221,16 @@ def _postgresql(job: Restore, items: Mapping[str, Stored]) -> str:
         )  # fmt: skip
     name = naming.name(data_set.name, "restore") if plan.in_place else plan.into
 
-    kubectl.apply(beside_policies(job.site, space, name))
-    what = beside.Beside(site=job.site, live=live, name=name, space=space, to=plan.to, keep=not plan.in_place)
+    policies = beside_policies(job.site, space, name)
+    what = beside.Beside(
+        site=job.site,
+        live=live,
+        name=name,
+        space=space,
+        to=plan.to,
+        policies=policies,
+        keep=not plan.in_place,
+    )
     with beside.recovered(kubectl, what, items, job.vault, job.identity, job.tell, job.progress) as pod:
         facts, _, _ = postgresql.measure(kubectl, space, pod, None)
         if not plan.in_place:
