@@ -109,7 +109,7 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
     mount = {"name": "data", "mountPath": "/data"}
     server = {
         "name": "versitygw", "image": STORE_IMAGE,
-        "args": ["--port", f":{PORT}", "--health", "/healthz", "posix", "--sidecar", "/data/meta", "/data/s3"],
+        "args": ["--port", f":{PORT}", "--health", "/healthz", "posix", "/data/s3"],
         "envFrom": [{"secretRef": {"name": name}}],
         "ports": [{"containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 2},
@@ -121,7 +121,7 @@ def store(space: str, cluster: str, image: str, key: str, size: str) -> list[Obj
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
         "volumeMounts": [mount],
     }  # fmt: skip
-    folders = filler | {"name": "folders", "command": ["mkdir", "-p", f"/data/s3/{BUCKET}", "/data/meta"]}
+    folders = filler | {"name": "folders", "command": ["mkdir", "-p", f"/data/s3/{BUCKET}"]}
     spec = pod(
         name, USER, [server, filler], [{"name": "data", "emptyDir": {"sizeLimit": size}}],
         initContainers=[folders | {"securityContext": CONTAINER_SECURITY}],

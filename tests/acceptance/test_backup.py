@@ -91,6 +91,7 @@ def test_the_other_place_is_reached_by_nobody_in_the_cluster(taken):
         assert taken.machine("node1").run(f"timeout 3 bash -c '</dev/tcp/{address}/22'").rc != 0
 
 
+@pytest.mark.long(minutes=7)
 def test_the_drill_proves_everything_and_leaves_nothing(taken):
     ok("drill", "run")
     passed = last_passed(SITE)
@@ -135,6 +136,7 @@ def writer(taken):
     sql(taken, "drop table if exists tinh_probe;")
 
 
+@pytest.mark.long(minutes=5)
 def test_a_database_comes_back_as_of_a_moment(taken, writer):
     writer.write(5)
     time.sleep(1.1)
@@ -156,6 +158,7 @@ def test_a_database_comes_back_as_of_a_moment(taken, writer):
         taken.kubectl("delete", "cluster.postgresql.cnpg.io", "past", "-n", SPACE)
 
 
+@pytest.mark.long(minutes=4)
 def test_in_place_the_data_come_back_and_the_old_ones_stay_aside(taken, writer):
     writer.write(7)
     ok("backup", "run", DB)
@@ -258,6 +261,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_and_the_command_can_be_repeated(tak
     ok(*words)
 
 
+@pytest.mark.long(minutes=4)
 def test_a_database_comes_back_although_the_object_storage_is_lost(taken, writer):
     writer.write(3)
     ok("backup", "run", DB)
@@ -278,6 +282,7 @@ def test_a_database_comes_back_although_the_object_storage_is_lost(taken, writer
         taken.kubectl("delete", "cluster.postgresql.cnpg.io", "alone", "-n", SPACE, "--ignore-not-found")
 
 
+@pytest.mark.long(minutes=2)
 def test_the_cluster_as_a_whole_goes_back_to_its_snapshot(taken):
     taken.kubectl("create", "configmap", "before", "-n", "default")
     ok("backup", "run", "etcd")

@@ -82,10 +82,13 @@ print(json.dumps({
     "remove": code(s3.delete_object, **own),
     "gone": code(s3.get_object, **own),
     "kept": s3.get_object(**own, VersionId=first)["Body"].read().decode(),
+    "written": code(s3.put_object, **own, Body=b"three"),
+    "again": s3.get_object(**own)["Body"].read().decode(),
 }))
 """)  # fmt: skip
     assert (seen["now"], seen["before"], seen["kept"]) == ("two", "one", "one")
     assert (seen["remove"], seen["gone"]) == ("ok", "NoSuchKey")
+    assert (seen["written"], seen["again"]) == ("ok", "three")
     for act in ("destroy", "unlock", "policy", "versions", "bucket", "other", "drop"):
         assert seen[act] in REFUSED, f"{act}: {seen[act]}"
 

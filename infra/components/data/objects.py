@@ -75,7 +75,9 @@ def server(args: ObjectStorageArgs) -> list[Object]:
         "args": [
             *("--port", f":{OBJECTS_PORT}", "--cert", "/tls/tls.crt", "--key", "/tls/tls.key"),
             *("--iam-dir", "/accounts", "--disable-acl", "--health", "/healthz"),
-            *("posix", "--versioning-dir", "/data/versions", "--sidecar", "/data/meta", "/data/objects"),
+            # What S3 knows of an object is in attributes of its file. In files beside it (--sidecar) an object that is
+            # written again after it was deleted stays deleted (versitygw 1.7.0).
+            *("posix", "--versioning-dir", "/data/versions", "/data/objects"),
         ],
         "envFrom": [{"secretRef": {"name": ADMINISTRATOR}}],
         "ports": [{"name": "https", "containerPort": OBJECTS_PORT}],
@@ -89,7 +91,7 @@ def server(args: ObjectStorageArgs) -> list[Object]:
     folders = {
         "name": "folders",
         "image": args.shell_image,
-        "command": ["mkdir", "-p", "/data/objects", "/data/versions", "/data/meta"],
+        "command": ["mkdir", "-p", "/data/objects", "/data/versions"],
         "volumeMounts": [data],
     }
     return [
