@@ -15,6 +15,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from google.protobuf import json_format
+from hypothesis import HealthCheck, settings
 from pulumi.runtime import reset_options
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from pulumi.runtime.settings import get_root_resource
@@ -25,6 +26,9 @@ from infra.components.manifest import Object
 from infra.model.site import Site, load_site
 
 pytest_plugins = ["tests.budget"]
+# How long an example takes depends on how busy the machine is.
+settings.register_profile("tinh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tinh")
 
 SECRET = "[secret]"
 #: Marks a special value on the wire (sdk/python/lib/pulumi/runtime/rpc.py, _special_sig_key).
