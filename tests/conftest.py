@@ -13,7 +13,7 @@ from typing import Any, Never
 import pytest
 import yaml
 from google.protobuf import json_format
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from pulumi.runtime import reset_options
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from pulumi.runtime.settings import get_root_resource
@@ -23,7 +23,7 @@ from infra.components.manifest import Object
 from infra.model.site import Site, load_site
 
 # How long an example takes depends on how busy the machine is.
-settings.register_profile("tinh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tinh", deadline=None)
 settings.load_profile("tinh")
 
 SECRET = "[secret]"
