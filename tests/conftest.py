@@ -15,7 +15,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from google.protobuf import json_format
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from pulumi.runtime import reset_options
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from pulumi.runtime.settings import get_root_resource
@@ -27,7 +27,7 @@ from infra.model.site import Site, load_site
 
 pytest_plugins = ["tests.budget"]
 # How long an example takes depends on how busy the machine is.
-settings.register_profile("tinh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tinh", deadline=None)
 settings.load_profile("tinh")
 
 SECRET = "[secret]"

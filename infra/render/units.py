@@ -22,11 +22,10 @@ SYSCTL = {
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
     # Without the virtual address a router delivers by the LAN itself, not by the address's device, which is down.
-    **{
-        f"net.{family}.conf.{which}.ignore_routes_with_linkdown": 1
-        for family in ("ipv4", "ipv6")
-        for which in ("all", "default")
-    },
+    "net.ipv4.conf.all.ignore_routes_with_linkdown": 1,
+    "net.ipv4.conf.default.ignore_routes_with_linkdown": 1,
+    "net.ipv6.conf.all.ignore_routes_with_linkdown": 1,
+    "net.ipv6.conf.default.ignore_routes_with_linkdown": 1,
     # A device that was switched off for a while still has its addresses; only FRR's start would set them again.
     "net.ipv6.conf.all.keep_addr_on_down": 1,
     "net.ipv6.conf.all.accept_ra": 0,

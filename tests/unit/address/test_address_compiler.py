@@ -80,7 +80,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EDITS)
 def test_any_sequence_of_edits_keeps_who_stays_and_gives_no_address_twice(edits):
     """Adding, removing, merging (one stays, others go) and reordering, in space that is reused when it is full."""
@@ -116,7 +116,7 @@ def test_any_sequence_of_edits_keeps_who_stays_and_gives_no_address_twice(edits)
         last = now
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(CODES[:12]))
 def test_the_order_of_units_does_not_matter_from_the_start(codes):
     assert compile_ledger(province(_units(codes))) == compile_ledger(province(_units(sorted(codes))))

@@ -191,7 +191,7 @@ def topologies(draw):
     return Topology(compile_plan(province(units, Network.model_validate(raw))))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(topologies())
 def test_nothing_overlaps_and_nothing_is_outside(top):
     place = Layout(top, 80, ["a", "b" * 50])
@@ -211,7 +211,7 @@ def test_nothing_overlaps_and_nothing_is_outside(top):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(topologies())
 def test_lines_go_from_router_to_router_and_only_straight(top):
     place = Layout(top, 80, [])
@@ -237,7 +237,7 @@ def _ends(wire, place):
         wire.points[0][1] - first.y) <= first.half else ends  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(topologies())
 def test_every_map_is_well_formed(top):
     svg = render_svg(top)

@@ -176,7 +176,7 @@ def test_a_missing_source_is_named(tmp_path, needs, files, message):
         compose(image(files=files), needs, tmp_path / "out")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.dictionaries(
         st.from_regex(r"(/[a-z]{1,3}){1,4}\.txt", fullmatch=True),
