@@ -1,12 +1,15 @@
-"""A time for all tests: on a machine that has to build everything first, the longest ones are left out, and said.
+"""A time for all tests: those marked `long` run last, and what does not fit is left out, and said.
 
-`.ci/run` sets `TINH_TEST_UNTIL`; without it everything runs.
+Their modules take turns, a different one begins every day: so all of them run in the course of days, even on a machine
+that has to build everything first. `.ci/run` sets `TINH_TEST_UNTIL`; without it everything runs, in the usual order.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -30,6 +33,27 @@ def too_long(minutes: float, now: float, until: str | None) -> str:
     return (
         f"takes {minutes:g} min, of the time for all tests {max(left, 0):.0f} min are left (unset {VARIABLE})"
     )
+
+
+def in_turn(modules: Sequence[str], day: int) -> list[str]:
+    """Return modules, begun at the next one every day.
+
+    Args:
+        modules: names.
+        day: number of the day.
+    """
+    first = day % len(modules) if modules else 0
+    return [*modules[first:], *modules[:first]]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests last, modules in turn, where there is not time for all."""
+    if VARIABLE not in os.environ:
+        return
+    long = {item: item.path.name for item in items if item.get_closest_marker("long")}
+    modules = in_turn(list(dict.fromkeys(long.values())), datetime.datetime.now(datetime.UTC).toordinal())
+    items.sort(key=lambda item: modules.index(long[item]) if item in long else -1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

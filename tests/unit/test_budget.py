@@ -1,8 +1,13 @@
 """The time for all tests."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.budget import too_long
+from tests.budget import VARIABLE, in_turn, too_long
 
 
 @pytest.mark.parametrize(
@@ -13,3 +18,33 @@ def test_a_long_test_runs_only_where_it_ends_in_time(minutes: float, until: str 
     assert (not why) is fits
     if why:
         assert "5 min" in why or "0 min are left" in why
+
+
+def test_every_module_begins_on_one_of_the_days() -> None:
+    days = [in_turn("abc", day) for day in range(6)]
+    assert days[:3] == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"]] == days[3:]
+    assert in_turn([], 4) == []
+
+
+@pytest.mark.parametrize("until", ["0", None])
+def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path, until: str | None) -> None:
+    for name in ("test_a.py", "test_b.py"):
+        tests = "@pytest.mark.long(minutes=1)\ndef test_long(): pass\n\n\ndef test_short(): pass\n"
+        (tmp_path / name).write_text(f"import pytest\n\n\n{tests}")
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    words = [sys.executable, "-m", "pytest", "-vv", "-p", "tests.budget", "--rootdir", str(tmp_path), str(tmp_path)]
+    said = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | ({VARIABLE: until} if until else {}),
+        cwd=Path(__file__).parents[2],
+    ).stdout
+    ran = [line.split()[0].split("::")[1] for line in said.splitlines() if "::" in line]
+    if until:
+        assert ran == ["test_short", "test_short", "test_long", "test_long"]
+        assert said.count("SKIPPED") == 2
+    else:
+        assert ran == ["test_long", "test_short"] * 2
+        assert "4 passed" in said
