@@ -16,7 +16,10 @@ from infra.errors import ToolError
 from infra.model.site import Site
 
 #: What is looked at.
-KINDS = "nodes,persistentvolumeclaims,deployments.apps,statefulsets.apps,clusters.postgresql.cnpg.io"
+KINDS = (
+    "nodes,persistentvolumeclaims,deployments.apps,statefulsets.apps,clusters.postgresql.cnpg.io,"
+    "endpointslices.discovery.k8s.io"
+)
 #: Percent of a volume from which on somebody must look.
 FULL = 90
 #: Phase of a database that does not start because two segments of its log have no room (CloudNativePG 1.30,
@@ -161,6 +164,23 @@ def _servers(workload: Object) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _service(endpoints: Object) -> list[Finding]:
+    """Name a Service that no pod belongs to: whoever serves it was removed. What is not ready, `_servers` names.
+
+    A database has Services for what it may not have, such as one of only replicas; `_database` names what it lacks.
+    """
+    at = endpoints["metadata"]
+    name = at.get("labels", {}).get("kubernetes.io/service-name")
+    if not name or endpoints.get("endpoints") or "cnpg.io/cluster" in at["labels"]:
+        return []
+    return [
+        Finding(
+            f"service {at['namespace']}/{name}", f"no pod serves it over {endpoints['addressType']}",
+            "if its server was removed: pulumi refresh of its layer (docs/deploying.md), then tinh up",
+        )
+    ]  # fmt: skip
+
+
 def _claim(claim: Object) -> list[Finding]:
     at = claim["metadata"]
     where = f"volume {at['namespace']}/{at['name']}"
@@ -182,6 +202,7 @@ JUDGES: dict[str, Callable[[Object], list[Finding]]] = {
     "Cluster": _database,
     "Deployment": _servers,
     "StatefulSet": _servers,
+    "EndpointSlice": _service,
     "PersistentVolumeClaim": _claim,
 }
 

@@ -9,7 +9,7 @@ import yaml
 from infra.backup.kinds.objects import clean
 from infra.model.site import Role
 from tests.acceptance.conftest import SITE, tinh
-from tests.acceptance.own_database import OwnDatabase, cut_from_storage, reset_archivers
+from tests.acceptance.own_database import OwnDatabase, cut_from_storage, health, reset_archivers
 from tests.acceptance.test_backup import DB, ok, pull, sql
 
 SPACE, CLASS = "full-test", "tinh-faults"
@@ -134,6 +134,7 @@ def test_the_object_storage_is_lost_with_its_data_and_backups_begin_anew(lab):
     kept = lose(lab)
     try:
         refused("object storage")
+        assert "no pod serves it" in health()["service objects/objects"]
         ok("restore", DB, "--as", "alone", "--from", "offsite1", "--yes")
         assert rows(lab, "alone") == "42"
         print(f"brought back from the off-site copy after {time.monotonic() - begun:.0f} s")

@@ -25,11 +25,14 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "Deployment": {"spec": {"replicas": 1}, "status": {"readyReplicas": 1}},
     "StatefulSet": {"spec": {"replicas": 3}, "status": {"readyReplicas": 3}},
+    "EndpointSlice": {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}]},
     "PersistentVolumeClaim": {"status": {"phase": "Bound"}},
 }
+#: Labels of what belongs to a Service.
+SERVICE = {"kubernetes.io/service-name": "db-rw"}
 
 
-def obj(kind: str, metadata: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+def obj(kind: str, metadata: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     at = {"name": "db", "namespace": "portal"} | (metadata or {})
     return {"kind": kind, "metadata": at} | GOOD[kind] | changes
 
@@ -81,6 +84,10 @@ def test_what_is_well_is_not_named() -> None:
             obj("PersistentVolumeClaim", status={"phase": "Lost"}),
             "volume portal/db", "is gone", "tinh restore",
         ),
+        (
+            obj("EndpointSlice", {"labels": SERVICE}, endpoints=None),
+            "service portal/db-rw", "no pod serves it over IPv6", "pulumi refresh",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_once_with_what_to_do(bad: Any, where: str, says: str, do: str) -> None:
@@ -89,6 +96,11 @@ def test_what_is_wrong_is_named_once_with_what_to_do(bad: Any, where: str, says:
     assert says in found.what
     assert do in found.fix
     assert str(found).startswith("RED ")
+
+
+@pytest.mark.parametrize("labels", [{}, SERVICE | {"cnpg.io/cluster": "db"}])
+def test_endpoints_by_hand_and_a_databases_service_without_a_replica_are_not_named(labels: Any) -> None:
+    assert findings([obj("EndpointSlice", {"labels": labels}, endpoints=[])]) == []
 
 
 def test_a_lost_node_is_named_before_what_follows_from_it() -> None:
