@@ -6,9 +6,9 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from infra.backup.catalogue import Entry
+from infra.backup.catalogue import Blob, Entry
 from infra.backup.memory import Index, Stored
-from infra.backup.seal import Writable, public_of, wrong_key
+from infra.backup.seal import Measured, WrongKeyError, Writable, public_of, wrong_key
 from infra.backup.vault import Vault
 from infra.errors import IntegrityError
 
@@ -31,7 +31,7 @@ def items_of(parts: Sequence[Entry], vault: Vault, identity: str) -> dict[str, S
         if mine not in part.recipients:
             raise wrong_key(mine, part.recipients, f"backup {part.id} of {part.data_set}")
         sink = io.BytesIO()
-        vault.fetch(part.index, sink, identity)
+        _opened(part.index, vault, identity, sink)
         index = Index.model_validate_json(sink.getvalue())
         for name in index.gone:
             found.pop(name, None)
@@ -46,12 +46,27 @@ def fetch(item: Stored, vault: Vault, identity: str, sink: Writable) -> None:
         IntegrityError: it is missing, damaged, or not what was recorded.
         ToolError: the copy does not answer.
     """
-    written = vault.fetch(item.blob, sink, identity)
+    written = _opened(item.blob, vault, identity, sink)
     if (written.sha256, written.size) != (item.sha256, item.size):
         raise IntegrityError(
             f"{item.name} is not what was recorded", where=f"{vault.name}, blob {item.blob.sha256}",
             fix="take another copy or an older backup",
         )  # fmt: skip
+
+
+def _opened(blob: Blob, vault: Vault, identity: str, sink: Writable) -> Measured:
+    """Write the content of a blob that is known to be sealed for the key, as `items_of` has seen.
+
+    Raises:
+        IntegrityError: it is missing or damaged.
+    """
+    try:
+        return vault.fetch(blob, sink, identity)
+    except WrongKeyError:
+        raise IntegrityError(
+            "it is damaged: the list of those who can open it", where=f"{vault.name}, blob {blob.sha256}",
+            fix="take another copy or an older backup",
+        ) from None  # fmt: skip
 
 
 def into_folder(

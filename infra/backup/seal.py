@@ -97,6 +97,10 @@ class _Drain(threading.Thread):
             self._process.kill()
 
 
+class WrongKeyError(TinhError):
+    """The private key is none of those for which it is sealed; or the list of them, at its beginning, is damaged."""
+
+
 class _RefusedError(Exception):
     """The program does not take what it was given; says why."""
 
@@ -146,7 +150,7 @@ def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple
         where: what is opened, for messages.
 
     Raises:
-        TinhError: the key is not the right one.
+        WrongKeyError: the key is not the right one.
         IntegrityError: what is sealed was changed or ends too early.
         HostError: the program is missing.
         ToolError: it was ended from outside.
@@ -169,10 +173,10 @@ def unseal(source: Readable, sink: Writable, identity: str, where: str) -> tuple
         ) from None
 
 
-def wrong_key(mine: str, wanted: Sequence[str], where: str) -> TinhError:
+def wrong_key(mine: str, wanted: Sequence[str], where: str) -> WrongKeyError:
     """Return the error that says that a key does not open a backup."""
     who = f", it is sealed for {', '.join(wanted)}" if wanted else ""
-    return TinhError(
+    return WrongKeyError(
         f"the key does not open it: its public key is {mine}{who}",
         where=where,
         fix="give the private key that belongs to it: --identity FILE",

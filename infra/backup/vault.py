@@ -61,7 +61,7 @@ class Vault:
         """Get a blob, open it and write its content; return what was written.
 
         Raises:
-            TinhError: the key does not open it.
+            WrongKeyError: the key does not open it.
             IntegrityError: it is missing or damaged.
             ToolError: the machine does not answer.
         """

@@ -13,7 +13,7 @@ from backup_cases import NOW, entry, needs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra import paths, receipt
-from infra.backup import seal
+from infra.backup import bring, seal
 from infra.backup.vault import Vault
 from infra.errors import Exit, IntegrityError, RefusedError, TinhError, ToolError
 
@@ -42,7 +42,8 @@ def back_up(root, content=b"content", ago=5, parent=None, **more):
     """Put one backup; return its entry."""
     writer = vault(root, "writer")
     blob, _ = writer.put(io.BytesIO(content), [RECIPIENT])
-    made = entry(ago, parent=parent, **more).model_copy(update={"index": blob, "blobs": (blob,)})
+    known = {"index": blob, "blobs": (blob,), "recipients": (RECIPIENT,)}
+    made = entry(ago, parent=parent, **more).model_copy(update=known)
     writer.enter(receipt.sign(made.body(), KEY))
     return made
 
@@ -155,6 +156,21 @@ def test_a_blob_that_is_missing_or_cut_off_is_found_at_once(root):
     assert not vault(root, "observer").look(PUBLIC).good(made)
     with pytest.raises(IntegrityError, match="is missing"):
         read(root, made)
+
+
+def test_a_changed_list_of_recipients_is_damage_and_not_another_key(root):
+    made = back_up(root)
+    file = root / "blobs" / made.index.sha256[:2] / made.index.sha256
+    data = file.read_bytes()
+    place = data.index(b"-> X25519 ") + 12
+    file.chmod(0o600)
+    file.write_bytes(data[:place] + (b"A" if data[place : place + 1] != b"A" else b"B") + data[place + 1 :])
+    with pytest.raises(TinhError, match="the key does not open it"):
+        read(root, made)
+    with pytest.raises(IntegrityError, match="it is damaged"):
+        bring.items_of([made], vault(root, "reader"), IDENTITY)
+    with pytest.raises(seal.WrongKeyError, match="it is sealed for"):
+        bring.items_of([made], vault(root, "reader"), seal.make_identity())
 
 
 def test_another_key_does_not_open_it(root):
