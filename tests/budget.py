@@ -56,8 +56,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: modules.index(long[item]) if item in long else -1)
 
 
+#: What was decided: a marked test or module -> why it is left out.
+_DECIDED = pytest.StashKey[dict[pytest.Item | pytest.Collector, str]]()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out a test marked `long` that would end too late."""
-    mark = item.get_closest_marker("long")
-    if mark and (why := too_long(mark.kwargs["minutes"], time.time(), os.environ.get(VARIABLE))):
-        pytest.skip(why)
+    """Leave out what is marked `long` and would end too late: a marked module as a whole, or not at all."""
+    marked = next(item.iter_markers_with_node("long"), None)
+    if not marked:
+        return
+    node, mark = marked
+    decided = item.session.stash.setdefault(_DECIDED, {})
+    if node not in decided:
+        decided[node] = too_long(mark.kwargs["minutes"], time.time(), os.environ.get(VARIABLE))
+    if decided[node]:
+        pytest.skip(decided[node])

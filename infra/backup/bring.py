@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from infra.backup.catalogue import Blob, Entry
 from infra.backup.memory import Index, Stored
-from infra.backup.seal import Measured, WrongKeyError, Writable, public_of, wrong_key
+from infra.backup.seal import Measured, Writable, WrongKeyError, public_of, wrong_key
 from infra.backup.vault import Vault
 from infra.errors import IntegrityError
 

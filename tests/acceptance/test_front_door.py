@@ -253,6 +253,7 @@ def test_the_access_log_has_the_clients_address_and_port(door, lab, mode, family
     assert "hidden" not in lines[0]
 
 
+@pytest.mark.long(minutes=3)
 def test_a_certificate_of_minutes_is_renewed_and_no_client_sees_an_error(door, lab):
     host = door.host("t-short")
     shell = lab.machine("client1")

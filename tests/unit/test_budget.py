@@ -9,6 +9,8 @@ import pytest
 
 from tests.budget import VARIABLE, in_turn, too_long
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize(
     ("minutes", "until", "fits"), [(5, None, True), (5, "400", True), (5, "399", False), (1, "50", False)]
@@ -32,14 +34,24 @@ def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path
         tests = "@pytest.mark.long(minutes=1)\ndef test_long(): pass\n\n\ndef test_short(): pass\n"
         (tmp_path / name).write_text(f"import pytest\n\n\n{tests}")
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    words = [sys.executable, "-m", "pytest", "-vv", "-p", "tests.budget", "--rootdir", str(tmp_path), str(tmp_path)]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-vv",
+        "-p",
+        "tests.budget",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
     said = subprocess.run(
         words,
         capture_output=True,
         text=True,
         check=True,
         env=environment | ({VARIABLE: until} if until else {}),
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ).stdout
     ran = [line.split()[0].split("::")[1] for line in said.splitlines() if "::" in line]
     if until:
@@ -48,3 +60,14 @@ def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path
     else:
         assert ran == ["test_long", "test_short"] * 2
         assert "4 passed" in said
+
+
+def test_a_marked_module_is_decided_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "test_c.py").write_text(
+        "import os\nimport pytest\n\npytestmark = pytest.mark.long(minutes=1)\n\n\n"
+        f"def test_first(): os.environ['{VARIABLE}'] = '0'\n\n\ndef test_second(): pass\n"
+    )
+    words = [sys.executable, "-m", "pytest", "-p", "tests.budget", "--rootdir", str(tmp_path), str(tmp_path)]
+    environment = os.environ | {VARIABLE: "99999999999"}
+    said = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=ROOT).stdout
+    assert "2 passed" in said
