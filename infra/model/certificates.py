@@ -33,6 +33,16 @@ def length(text: str) -> timedelta:
     return sum((timedelta(**{units[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
+def canonical(text: str) -> str:
+    """Return a duration of whole seconds as Go writes it, `2160h0m0s`.
+
+    cert-manager stores it so (`metav1.Duration`); another form would be a change at every `tinh up`.
+    """
+    minutes, seconds = divmod(round(length(text).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
 class CaIssuer(Model):
     """An authority whose key the site holds: its own, or one that the Government's CA has signed for it."""
 

@@ -138,6 +138,14 @@ class OwnDatabase:
         (found,) = self.instances() - {self.primary()}
         return found
 
+    def volumes(self):
+        """Return what identifies the volumes; a new one may have the name of one that is gone."""
+        claims = self.lab.get("pvc", "-n", self.space, "-l", f"cnpg.io/cluster={self.name}")["items"]
+        return {claim["metadata"]["uid"] for claim in claims}
+
+    def volume(self, instance):
+        return self.lab.get("pvc", instance, "-n", self.space)["metadata"]["uid"]
+
     def node(self, instance):
         return self.lab.get("pod", instance, "-n", self.space)["spec"]["nodeName"]
 

@@ -55,22 +55,24 @@ def test_a_worker_that_is_cut_from_the_object_storage_keeps_its_log_until_it_is_
 
 def test_a_claim_of_a_replica_is_deleted_and_another_replica_is_made(lab, db):
     gone = db.replica()
+    lost = db.volume(gone)
     with db.fault("volume of the replica deleted"):
         lab.kubectl("delete", "pvc", gone, "-n", SPACE, "--wait=false")
         db.named("goes as soon as its pod ends", "instances are ready", about=SPACE)
         lab.kubectl("delete", "pod", gone, "-n", SPACE, "--ignore-not-found")
-        wait_for(lambda: gone not in db.instances(), 120, f"{gone} is given up")
-    assert gone not in db.instances()
+        wait_for(lambda: lost not in db.volumes(), 120, f"volume of {gone} is given up")
+    assert len(db.volumes()) == 2 and lost not in db.volumes()
 
 
 def test_a_claim_of_the_primary_is_deleted_and_the_replica_goes_on(lab, db):
     gone = db.primary()
+    lost = db.volume(gone)
     with db.fault("volume and pod of the primary deleted"):
         lab.kubectl("delete", "pvc", gone, "-n", SPACE, "--wait=false")
         lab.kubectl("delete", "pod", gone, "-n", SPACE, "--grace-period=0", "--force")
         wait_for(lambda: db.primary() != gone, 120, "another instance is the primary")
         db.named("instances are ready", about=SPACE)
-    assert gone not in db.instances()
+    assert len(db.volumes()) == 2 and lost not in db.volumes()
 
 
 @pytest.mark.long(minutes=8)

@@ -130,6 +130,20 @@ def test_the_public_cannot_ask_the_resolver(names, family):
     assert "status:" not in said.stdout
 
 
+def test_a_killed_server_answers_again(names):
+    def server():
+        (pod,) = names.lab.get("pods", "-n", "dns", "-l", "app.kubernetes.io/name=knot")["items"]
+        (status,) = pod["status"]["containerStatuses"]
+        return pod["spec"]["nodeName"], status["restartCount"], status["ready"]
+
+    node, before, _ = server()
+    assert names.lab.machine(node).run("pkill -KILL -x knotd").rc == 0
+    end = time.monotonic() + 120
+    while not (server()[1] > before and server()[2]):
+        assert time.monotonic() < end, server()
+        time.sleep(1)
+
+
 # --- The province's side
 
 

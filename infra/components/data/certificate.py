@@ -8,9 +8,10 @@ import pulumi
 
 from infra import labels, naming
 from infra.components.manifest import Object, wait_for
+from infra.model.certificates import canonical
 
 #: None of these servers reads a new certificate by itself. A year, of which the last quarter is for a restart.
-_LIFE, _RENEW = "8760h", "2190h"
+_LIFE, _RENEW = canonical("8760h"), canonical("2190h")
 
 
 def host(service: str, namespace: str) -> str:

@@ -31,6 +31,8 @@ for zone in $ZONES; do for key in {_KEYS}/*.pem; do
   keymgr -c {_CONFIG}/knot.conf "$zone" import-pem "$key" algorithm={ALGORITHM} size={BITS} ksk=yes zsk=yes
 done; done
 """
+#: In its container the server is process 1 every time: the number that one left behind that was killed would be its own.
+_START = f"rm -f /run/knot/knot.pid; exec knotd --config {_CONFIG}/knot.conf"
 #: A server that answers without signatures is not ready.
 _READY = f'kdig @::1 -p {_PORT} +dnssec +time=2 "$ZONE" SOA | grep -q RRSIG'
 
@@ -119,7 +121,7 @@ def _pod(args: DnsArgs) -> Object:
     server = {
         "name": _APP,
         "image": args.image,
-        "args": ["--config", f"{_CONFIG}/knot.conf"],
+        "command": ["/bin/sh", "-ec", _START],
         "env": [{"name": "ZONE", "value": args.zones[0].name}],
         "ports": [
             {"name": "dns", "containerPort": _PORT, "protocol": "UDP"},

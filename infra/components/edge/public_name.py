@@ -25,7 +25,7 @@ from infra.components.identity.acme import to_solver
 from infra.components.identity.login import identity_of
 from infra.components.manifest import Component, Manifest, Object, wait_for
 from infra.components.workload.platform import PlatformArgs
-from infra.model.certificates import AcmeIssuer, Certificates
+from infra.model.certificates import AcmeIssuer, Certificates, canonical
 from infra.model.exposure import Exposure
 
 
@@ -136,8 +136,8 @@ def _certificate(secret: str, args: PublicNameArgs) -> Object:
     return {
         "secretName": secret,
         "dnsNames": [args.host],
-        "duration": args.certificates.duration,
-        "renewBefore": args.certificates.renew_before,
+        "duration": canonical(args.certificates.duration),
+        "renewBefore": canonical(args.certificates.renew_before),
         # A new key with each certificate; a stolen key is worth one period at most.
         "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
         "usages": ["digital signature", "server auth"],

@@ -10,10 +10,25 @@ import pytest
 
 from infra.errors import TinhError
 from infra.model.base import validate
-from infra.model.certificates import AcmeIssuer, CaIssuer, Certificates, authority_bundle, length
+from infra.model.certificates import (
+    AcmeIssuer,
+    CaIssuer,
+    Certificates,
+    authority_bundle,
+    canonical,
+    length,
+)
 from lab.pki import ensure_ca
 
 ACME = {"kind": "acme", "server": "https://ca.gov.example/acme/directory", "email": "noc@province.example"}
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("2160h", "2160h0m0s"), ("59m", "59m0s"), ("90m", "1h30m0s"), ("1h30s", "1h0m30s"), ("5s", "5s")],
+)
+def test_a_duration_is_declared_as_cert_manager_stores_it(text: str, stored: str) -> None:
+    assert canonical(text) == canonical(stored) == stored
 
 
 def test_without_a_word_the_sites_own_authority_signs_for_90_days() -> None:
