@@ -31,7 +31,7 @@ for zone in $ZONES; do for key in {_KEYS}/*.pem; do
   keymgr -c {_CONFIG}/knot.conf "$zone" import-pem "$key" algorithm={ALGORITHM} size={BITS} ksk=yes zsk=yes
 done; done
 """
-#: In its container the server is process 1 every time, so is the one that a killed server wrote down: it would see itself.
+#: The server is process 1 of its container every time: in the number of one that was killed it would see itself.
 _START = f"rm -f /run/knot/knot.pid; exec knotd --config {_CONFIG}/knot.conf"
 #: A server that answers without signatures is not ready.
 _READY = f'kdig @::1 -p {_PORT} +dnssec +time=2 "$ZONE" SOA | grep -q RRSIG'
