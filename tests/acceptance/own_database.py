@@ -123,6 +123,10 @@ class OwnDatabase:
         finally:
             policy = self._into_storage()["metadata"]["name"]
             self.lab.kubectl("-n", OBJECTS, "delete", "networkpolicy", policy, "--ignore-not-found")
+            # PostgreSQL would wait three minutes for its clients, and for the archive that has lost its key.
+            here = ("-n", self.space, "--ignore-not-found")
+            self.lab.kubectl("delete", CLUSTER, self.name, *here, "--wait=false")
+            self.lab.kubectl("delete", "pods", "--all", *here, "--grace-period=0", "--force")
             self.lab.kubectl("delete", "namespace", self.space, "--ignore-not-found", timeout=600)
 
     def cluster(self):
