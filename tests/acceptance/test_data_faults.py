@@ -15,7 +15,7 @@ from tests.acceptance.own_database import OwnDatabase, cut_from_storage, reset_a
 from tests.acceptance.writers import wait_for
 
 SPACE = "faults-test"
-pytestmark = pytest.mark.long(minutes=5)
+pytestmark = pytest.mark.long(minutes=10)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,6 @@ def test_a_claim_of_the_primary_is_deleted_and_the_replica_goes_on(lab, db):
     assert len(db.volumes()) == 2 and lost not in db.volumes()
 
 
-@pytest.mark.long(minutes=8)
 def test_a_killed_node_is_named_and_comes_back_with_everything(lab, db):
     """With one worker both instances are on it: nobody takes over, and what is measured is how it comes back."""
     node = db.node(db.primary())

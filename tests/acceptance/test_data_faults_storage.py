@@ -65,7 +65,7 @@ def fill(db):
     raise AssertionError("the volume has room for everything")
 
 
-@pytest.mark.long(minutes=10)
+@pytest.mark.long(minutes=6)
 def test_a_full_log_volume_is_named_and_once_it_is_larger_nothing_is_missing(lab, volume):
     # What is in memory counts for the pod that has written it: hence more than 256Mi.
     log = {"size": f"{SIZE}Mi", "storageClass": CLASS}
