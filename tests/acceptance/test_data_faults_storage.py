@@ -125,7 +125,7 @@ def refused(*texts):
         assert text in done.stderr, done.stderr[-2000:]
 
 
-@pytest.mark.long(minutes=15)
+@pytest.mark.long(minutes=8)
 def test_the_object_storage_is_lost_with_its_data_and_backups_begin_anew(lab):
     sql(lab, "create table if not exists tinh_storage (n int); insert into tinh_storage values (42);")
     ok("backup", "run", DB)
