@@ -10,10 +10,8 @@ def test_diff_right_after_up_reports_no_change(lab):
 
 def test_day_0_a_second_time_changes_nothing_on_any_machine(lab, tmp_path):
     from infra.ansible import play
-    from lab.toolchain import artifact
-    from lab.up import ARTIFACTS, hosts_of
+    from lab.up import hosts_of
 
-    hosts = hosts_of(lab.site, {n: str(artifact(n)) for n in ARTIFACTS})
-    recap = play("site.yml", hosts, log=tmp_path / "log")
+    recap = play("site.yml", hosts_of(lab.site), log=tmp_path / "log")
     assert recap.changed_tasks == []
     assert set(recap.ok) == {m.name for m in lab.site.all_machines()}
