@@ -17,6 +17,7 @@ from lab.outside import probe
 from lab.outside.network import netns
 from lab.outside.up import outside_of
 from tests.acceptance.conftest import SITE
+from tests.acceptance.writers import wait_for
 
 FAMILIES = ("ipv6", "ipv4")
 #: A unit that is looked at as one with IPv6 only, and one whose probes have targets answer over IPv4.
@@ -138,10 +139,12 @@ def test_a_killed_server_answers_again(names):
 
     node, before, _ = server()
     assert names.lab.machine(node).run("pkill -KILL -x knotd").rc == 0
-    end = time.monotonic() + 120
-    while not (server()[1] > before and server()[2]):
-        assert time.monotonic() < end, server()
-        time.sleep(1)
+
+    def again():
+        _, restarts, ready = server()
+        return restarts > before and ready
+
+    wait_for(again, 120, "Knot answers again")
 
 
 # --- The province's side

@@ -28,11 +28,8 @@ def test_every_module_begins_on_one_of_the_days() -> None:
     assert in_turn([], 4) == []
 
 
-@pytest.mark.parametrize("until", ["0", None])
-def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path, until: str | None) -> None:
-    for name in ("test_a.py", "test_b.py"):
-        tests = "@pytest.mark.long(minutes=1)\ndef test_long(): pass\n\n\ndef test_short(): pass\n"
-        (tmp_path / name).write_text(f"import pytest\n\n\n{tests}")
+def said_of(folder: Path, until: str | None) -> str:
+    """Return what pytest says of a folder's tests, which pass, with a time for all of them or without."""
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     words = [
         sys.executable,
@@ -42,17 +39,21 @@ def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path
         "-p",
         "tests.budget",
         "--rootdir",
-        str(tmp_path),
-        str(tmp_path),
+        str(folder),
+        str(folder),
     ]
-    said = subprocess.run(
-        words,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment | ({VARIABLE: until} if until else {}),
-        cwd=ROOT,
+    more = {VARIABLE: until} if until else {}
+    return subprocess.run(
+        words, capture_output=True, text=True, check=True, env=environment | more, cwd=ROOT
     ).stdout
+
+
+@pytest.mark.parametrize("until", ["0", None])
+def test_long_tests_run_last_where_time_is_short_and_are_left_out(tmp_path: Path, until: str | None) -> None:
+    for name in ("test_a.py", "test_b.py"):
+        tests = "@pytest.mark.long(minutes=1)\ndef test_long(): pass\n\n\ndef test_short(): pass\n"
+        (tmp_path / name).write_text(f"import pytest\n\n\n{tests}")
+    said = said_of(tmp_path, until)
     ran = [line.split()[0].split("::")[1] for line in said.splitlines() if "::" in line]
     if until:
         assert ran == ["test_short", "test_short", "test_long", "test_long"]
@@ -67,7 +68,4 @@ def test_a_marked_module_is_decided_as_a_whole(tmp_path: Path) -> None:
         "import os\nimport pytest\n\npytestmark = pytest.mark.long(minutes=1)\n\n\n"
         f"def test_first(): os.environ['{VARIABLE}'] = '0'\n\n\ndef test_second(): pass\n"
     )
-    words = [sys.executable, "-m", "pytest", "-p", "tests.budget", "--rootdir", str(tmp_path), str(tmp_path)]
-    environment = os.environ | {VARIABLE: "99999999999"}
-    said = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=ROOT).stdout
-    assert "2 passed" in said
+    assert "2 passed" in said_of(tmp_path, "99999999999")
