@@ -39,14 +39,17 @@ _CONTENT_TYPES = (
 #: of uploaded files are UTF-8, as browsers send them (RFC 7578, 5.1), and Vietnamese.
 _HEAD = (
     'SecAction "id:9000,phase:1,pass,nolog,t:none,setvar:tx.early_blocking=1,setvar:tx.files=0,'
-    f'setvar:tx.text={size(Waf().text)},setvar:tx.opaque=|multipart/form-data|,ctl:ruleRemoveById=922130"\n'
+    f'setvar:tx.text={size(Waf().text)},setvar:tx.opaque=none,ctl:ruleRemoveById=922130"\n'
 )
 #: After the names: text beyond their limit. The length is known: the gateway has the whole body by then. What the
-#: rules do not read (files of an upload, types that a name takes besides) has only the limit of the whole body.
+#: rules do not read (files of an upload, types that a name takes besides) has only the limit of the whole body. Without
+#: `requestBodyAccess=Off` the rule set would take such a type for a form (901340).
 _TAIL = """\
 SecRule REQUEST_HEADERS:Content-Type "@rx ^[^;\\s]+" \
   "id:9001,phase:1,pass,nolog,capture,t:none,t:lowercase,setvar:'tx.sent=|%{tx.0}|',chain"
-  SecRule TX:sent "@within %{tx.opaque}" "t:none,setvar:tx.files=1"
+  SecRule TX:sent "@within %{tx.opaque}" "t:none,setvar:tx.files=1,ctl:requestBodyAccess=Off"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^multipart/form-data(;|\\s|$)" \
+  "id:9004,phase:1,pass,nolog,t:none,t:lowercase,setvar:tx.files=1"
 SecRule TX:files "@eq 0" "id:9002,phase:1,deny,status:413,log,msg:'more text than is looked at',chain"
   SecRule REQUEST_HEADERS:Content-Length "@gt %{tx.text}" "t:none"
 SecRule ARGS_COMBINED_SIZE "@gt %{tx.text}" \
@@ -86,7 +89,7 @@ def _actions(number: int, exposure: Exposure) -> list[str]:
     # Of a streamed name only headers are looked at, whatever follows.
     text = 1 << 50 if exposure.body is None else size(waf.text)
     types = " ".join(f"|{name}|" for name in (*_CONTENT_TYPES, *waf.content_types))
-    opaque = " ".join(f"|{name}|" for name in ("multipart/form-data", *waf.content_types))
+    opaque = " ".join(f"|{name}|" for name in waf.content_types)
     return [
         f"id:{number},phase:1,pass,nolog,t:none",
         f"setvar:tx.blocking_paranoia_level={waf.paranoia}",
