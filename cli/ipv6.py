@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import site_option
+from cli.options import public_key, site_option
 
 if TYPE_CHECKING:
     from infra.model.site import Machine, Site
@@ -93,7 +93,7 @@ def verify(file: Path, key: str | None) -> int:
     from infra.parity.document import KIND
 
     document = receipt.read(file)
-    content = receipt.verify(document, str(file), _public(key))
+    content = receipt.verify(document, str(file), public_key(key))
     if content.get("kind") != KIND:
         raise TinhError(
             f"a document of kind {content.get('kind')!r}, not {KIND!r}",
@@ -158,17 +158,6 @@ def _known(site: Site, wanted: Sequence[str], found: Sequence[str]) -> None:
             where=f"platforms of site {site.name}",
             fix="leave --name out for all that is published, or name a label of a platform that is switched on",
         )
-
-
-def _public(key: str | None) -> str | None:
-    """Return the public key that was given, as text or as a document."""
-    from infra import receipt
-
-    if key is None or not Path(key).is_file():
-        return key
-    document = receipt.read(Path(key))
-    receipt.verify(document, key)
-    return document["signature"]["key"]
 
 
 def _show(content: dict[str, Any]) -> None:

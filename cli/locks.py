@@ -1,4 +1,4 @@
-"""One lock per stack, so that two commands never change the same stack.
+"""One lock per stack and per data set, so that two commands never change the same one.
 
 The kernel's `flock` on `<state>/locks/<stack>.lock` is the lock: it vanishes with its process, even after
 kill -9. Pulumi's own lock file does not. When ours is free and Pulumi's file is there, its process either
@@ -72,25 +72,40 @@ def _file(state: SiteState, stack: str) -> Path:
 
 @contextmanager
 def stack_lock(state: SiteState, stack: str, command: str) -> Generator[None, None, None]:
-    """Hold the lock of a stack.
+    """Hold the lock of a stack; see `lock`."""
+    with lock(state, stack, f"stack {stack}", command):
+        yield
+
+
+@contextmanager
+def data_lock(state: SiteState, data_set: str, command: str) -> Generator[None, None, None]:
+    """Hold the lock of a data set: one backup, restore or drill of it at a time; see `lock`."""
+    with lock(state, f"data.{data_set}", f"data set {data_set}", command):
+        yield
+
+
+@contextmanager
+def lock(state: SiteState, name: str, what: str, command: str) -> Generator[None, None, None]:
+    """Hold a lock.
 
     Args:
         state: the site's state folder.
-        stack: name of the stack.
+        name: of the lock.
+        what: it stands for, for messages.
         command: what is being done, for those who have to wait.
 
     Raises:
         LockedError: another process holds it; the message names it.
     """
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    handle = os.open(_file(state, stack), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(_file(state, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(
-                f"stack {stack} is locked by {holder(state, stack) or 'a process that just started'}",
-                where=str(_file(state, stack)),
+                f"{what} is locked by {holder(state, name) or 'a process that just started'}",
+                where=str(_file(state, name)),
                 fix="wait for it to end, or interrupt it with Ctrl-C where it runs",
             ) from None
         os.ftruncate(handle, 0)

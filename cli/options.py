@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -39,3 +40,14 @@ def typed(name: str, what: str) -> None:
     need_terminal("give --yes")
     if click.prompt(f"Type the {what} ({name}) to go on", err=True).strip() != name:
         raise RefusedError(f"what was typed is not {name}", where=f"the {what}", fix="nothing was changed")
+
+
+def public_key(key: str | None) -> str | None:
+    """Return a public key of the province that was given, as text or as a document that it has signed."""
+    from infra import receipt
+
+    if key is None or not Path(key).is_file():
+        return key
+    document = receipt.read(Path(key))
+    receipt.verify(document, key)
+    return document["signature"]["key"]

@@ -28,9 +28,11 @@ def plan(site: str, source: str, target: str, as_json: bool) -> None:
     from infra.address.plan import recorded
     from infra.address.reorg import reorganise
     from infra.model.site import load_site
+    from infra.render.zones import units_zone
 
     record, before = recorded(site)
-    document = reorganise(record, source, target, load_site(site).zone, before).document()
+    place = load_site(site)
+    document = reorganise(record, source, target, units_zone(place) or place.zone, before).document()
     click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else "\n".join(_text(document)))
 
 

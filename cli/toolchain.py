@@ -50,7 +50,8 @@ def _names(engine: Engine, names: tuple[str, ...], stage: str | None, everything
 @command.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--stage", help="All tools of a stage and of the stages before it: lab, sim, base, platforms, bench."
+    "--stage",
+    help="All tools of a stage and of the stages before it: lab, base, data, platforms, sim, bench.",
 )
 @click.option("--all", "everything", is_flag=True, help="All tools.")
 @click.option(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from infra.errors import TinhError
 from infra.model.base import Model
+from infra.model.data import DataClass, Handling
 
 #: Name of the stack output.
 OUTPUT = "contract"
@@ -25,8 +26,24 @@ class BaseContract(Model):
     storage_class: str
     issuer: str
     """ClusterIssuer that signs the published names."""
+    site_issuer: str
+    """ClusterIssuer of the site's own authority, which signs what only its own services use."""
     gateway: str
     gateway_namespace: str
+
+
+class DataContract(Model):
+    """The `data` layer: where its services are, and what the site does for each class of data."""
+
+    authority: str
+    """Certificate (PEM) that signs what the services serve."""
+    objects: str
+    """URL of the object storage (S3)."""
+    streams: str
+    """URL of the message bus (NATS)."""
+    mail: str
+    """Host of the mail relay, port 587; empty: the site has none."""
+    classes: dict[DataClass, Handling]
 
 
 class PlatformsContract(Model):
@@ -35,6 +52,8 @@ class PlatformsContract(Model):
     zone: str
     dns_ipv6: str
     dns_ipv4: str
+    ds: tuple[str, ...] = ()
+    """DS records of the public zones, for their parents."""
     urls: dict[str, str]
     """Platform id -> address of its first public name."""
 

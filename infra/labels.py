@@ -6,6 +6,11 @@ Keys without a vendor are the recommended ones
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.model.data import DataStore
+
 NAME = "app.kubernetes.io/name"
 PART_OF = "app.kubernetes.io/part-of"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -16,6 +21,21 @@ MANAGED = "tinh/managed"
 #: On namespaces that may attach listeners to the site's gateway.
 PUBLISHES = "tinh/publishes"
 POD_SECURITY = "pod-security.kubernetes.io"
+#: On what holds data, as the store's facts say (infra/model/data.py).
+DATA_CLASS = "tinh/data-class"
+SHARING = "tinh/sharing"
+PERSONAL_DATA = "tinh/personal-data"
+DATA_OWNER = "tinh/data-owner"
+
+
+def of_data(store: DataStore) -> dict[str, str]:
+    """Return what is written on whatever holds a store: Kubernetes objects and buckets alike."""
+    return {
+        DATA_CLASS: store.data_class.value,
+        SHARING: store.sharing.value,
+        PERSONAL_DATA: store.personal_data.value,
+        DATA_OWNER: store.owner.code,
+    }
 
 
 def selector(name: str) -> dict[str, str]:

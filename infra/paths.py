@@ -81,6 +81,16 @@ class SiteState:
         return self.root / "ssh"
 
     @property
+    def vault(self) -> Path:
+        """What opens backups and clears them out; on the operator's side only, and in no backup."""
+        return self.root / "vault"
+
+    @property
+    def backup(self) -> Path:
+        """What production remembers of its backups: the last index of each data set."""
+        return self.root / "backup"
+
+    @property
     def logs(self) -> Path:
         """Logs of long operations."""
         return self.root / "logs"

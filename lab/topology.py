@@ -23,6 +23,7 @@ VOLUMES = {
     Role.WORKER: ("/var/lib/containerd", "/var/lib/kubelet", "/opt/local-path-provisioner"),
     Role.REGISTRY: ("/srv/registry",),
     Role.BACKUP: ("/srv/backup",),
+    Role.OFFSITE: ("/srv/backup",),
 }
 
 

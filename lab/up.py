@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from infra import paths, private, timings
+from infra.backup import keys as backup_keys
 from infra.errors import HostError, RefusedError, TinhError, ToolError
+from infra.model.backup import load_policy
 from infra.model.base import read_yaml
 from infra.model.net import DualPrefix
 from infra.model.province import load_record
@@ -27,7 +29,7 @@ from lab import doctor, pki, podman, topology
 
 Tell = Callable[[str], None]
 #: Artifacts that Ansible puts on machines.
-ARTIFACTS = ("kubernetes", "cni-plugins", "registry", "manifest-kube-router")
+ARTIFACTS = ("kubernetes", "etcd", "cni-plugins", "registry", "manifest-kube-router")
 REGISTRY_PORT = 5000
 
 
@@ -192,21 +194,28 @@ def up_cluster(site: Site, tell: Tell = print) -> None:
         _play("cluster.yml", site, tell)
     with _phase(site.name, "kubeconfig", tell):
         fetch_kubeconfig(site)
-    _converged(site.name).write_text(fingerprint(site, _inventory(site)))
+    _converged(site.name).write_text(fingerprint(site, hosts_of(site)))
 
 
-def _inventory(site: Site) -> dict[str, Any]:
+def hosts_of(site: Site) -> dict[str, Any]:
+    """Return Ansible's inventory of a site, with its keys from the state folder.
+
+    Raises:
+        TinhError: a tool is missing in the cache.
+    """
     from lab.toolchain import artifact
 
     state = paths.state(site.name)
-    artifacts = {name: str(artifact(name)) for name in ARTIFACTS}
-    return inventory(site, ssh=state.ssh, pki=state.pki, artifacts=artifacts)
+    return inventory(
+        site, ssh=state.ssh, pki=state.pki, artifacts={name: str(artifact(name)) for name in ARTIFACTS},
+        locked_days=load_policy(site.name).retention.locked_days,
+    )  # fmt: skip
 
 
 def _play(playbook: str, site: Site, tell: Tell) -> None:
     from infra.ansible import play
 
-    play(playbook, _inventory(site), log=paths.state(site.name).logs / "lab-ansible.log", tell=tell)
+    play(playbook, hosts_of(site), log=paths.state(site.name).logs / "lab-ansible.log", tell=tell)
 
 
 def is_up(name: str = "lab") -> bool:
@@ -222,7 +231,7 @@ def is_up(name: str = "lab") -> bool:
     from lab.toolchain import artifact
 
     try:
-        if _converged(name).read_text() != fingerprint(site, _inventory(site)):
+        if _converged(name).read_text() != fingerprint(site, hosts_of(site)):
             return False
         for container in _containers(site.all_machines(), site, artifact("rootfs-machine")):
             data = podman.inspect("container", container.name)
@@ -264,6 +273,7 @@ def make_keys(site: Site) -> None:
         pki.ensure_certificate(state.pki, machine.name, machine.name, names=names)
     pki.ensure_encryption_config(state.pki / "encryption.yaml")
     pki.ensure_ssh(state.ssh, {m.name: list(m.primary.pair()) for m in machines_of(site)})
+    backup_keys.make(site)
 
 
 def machines_of(site: Site) -> list[Machine]:

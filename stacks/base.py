@@ -11,6 +11,7 @@ from infra import contract
 from infra.components.bundle import Bundle, BundleArgs
 from infra.components.edge.gateway import Gateway, GatewayArgs, envoy_namespace_rules
 from infra.components.edge.load_balancer import LoadBalancer, LoadBalancerArgs
+from infra.components.identity.acme import Acme, AcmeArgs, solver_rules
 from infra.components.identity.site_ca import SiteCa, SiteCaArgs
 from infra.components.manifest import Object
 from infra.components.workload.admission import Admission
@@ -24,6 +25,7 @@ from infra.components.workload.allow import (
 )
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.contract import BaseContract
+from infra.model.certificates import SITE_AUTHORITY, AcmeIssuer, CaIssuer, authority_bundle
 from infra.model.site import Site, SiteKind
 from stacks.context import Context, authority
 
@@ -60,6 +62,14 @@ def _ready_when_webhook_listens(obj: Object) -> Object:
     return changed
 
 
+def _answers_acme(obj: Object) -> Object:
+    """Let cert-manager prove names by routes of the Gateway."""
+    changed = copy.deepcopy(obj)
+    container = changed["spec"]["template"]["spec"]["containers"][0]
+    container["args"].append("--feature-gates=ExperimentalGatewayAPISupport=true")
+    return changed
+
+
 BUNDLES = ("local-path", "metrics-server", "metallb", "cert-manager", "cnpg", "envoy-gateway")
 #: Bundle -> (`Kind/name` -> change).
 PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
@@ -69,9 +79,21 @@ PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
 }
 
 
+def patches(site: Site) -> dict[str, dict[str, Callable[[Object], Object]]]:
+    """Return the changes of the bundles at a site."""
+    if not _asks_acme(site):
+        return PATCHES
+    return {**PATCHES, "cert-manager": {"Deployment/cert-manager": _answers_acme}}
+
+
+def _asks_acme(site: Site) -> bool:
+    return isinstance(site.certificates.issuer, AcmeIssuer)
+
+
 def namespaces(site: Site) -> dict[str, NamespaceArgs]:
     """Return bundle -> its namespace. metrics-server lives in kube-system, which Kubernetes makes."""
     api = to_api_server(site)
+    certificates = solver_rules() if _asks_acme(site) else ()
     return {
         # Helper pods make folders on the node: hostPath.
         "local-path": NamespaceArgs(
@@ -85,7 +107,7 @@ def namespaces(site: Site) -> dict[str, NamespaceArgs]:
             allow=(api, from_api_server(site, [9443])),
         ),
         "cert-manager": NamespaceArgs(
-            name="cert-manager", part_of="base", allow=(api, from_api_server(site, [10250]))
+            name="cert-manager", part_of="base", allow=(api, from_api_server(site, [10250]), *certificates)
         ),
         "cnpg": NamespaceArgs(
             name=CNPG_NAMESPACE,
@@ -106,11 +128,38 @@ def namespaces(site: Site) -> dict[str, NamespaceArgs]:
     }
 
 
+def _held(context: Context, name: str) -> SiteCaArgs:
+    """Return an authority whose key the site holds."""
+    certificate, key = authority(context.site, name)
+    return SiteCaArgs(certificate=certificate, key=pulumi.Output.secret(key), simulated=context.simulated)
+
+
+def _publisher(context: Context) -> Callable[[pulumi.ResourceOptions], SiteCa | Acme] | None:
+    """Return what declares the issuer of the published names; None: the site's own authority signs them too.
+
+    All that it needs has been read by then.
+    """
+    site, data = context.site, context.site.certificates.issuer
+    if isinstance(data, CaIssuer):
+        if data.authority == SITE_AUTHORITY:
+            return None
+        held = _held(context, data.authority)
+        return lambda opts: SiteCa("public-ca", held, opts)
+    asked = AcmeArgs(
+        issuer=data,
+        bundle=authority_bundle(site.name, data.authority) if data.authority else "",
+        secret=context.secret,
+        gateway=EDGE,
+        simulated=context.simulated,
+    )
+    return lambda opts: Acme("acme", asked, opts)
+
+
 def deploy(context: Context) -> None:
     """Declare the layer and export its contract."""
     site = context.site
     # What can be missing is read before the first resource is registered.
-    certificate, key = authority(site)
+    own, publisher = _held(context, SITE_AUTHORITY), _publisher(context)
     upstream = {name: context.manifest(name) for name in BUNDLES}
     provider = context.provider()
     top = pulumi.ResourceOptions(provider=provider)
@@ -123,18 +172,17 @@ def deploy(context: Context) -> None:
     bundles = {
         name: Bundle(
             name,
-            BundleArgs(objs=objs, kind=site.kind, patches=PATCHES.get(name, {})),
+            BundleArgs(objs=objs, kind=site.kind, patches=patches(site).get(name, {})),
             after(spaces[name]) if name in spaces else top,
         )
         for name, objs in upstream.items()
     }
     LoadBalancer("front-door", LoadBalancerArgs(front_door=site.front_door), after(bundles["metallb"]))
-    ca = SiteCa(
-        "site-ca",
-        SiteCaArgs(certificate=certificate, key=pulumi.Output.secret(key), simulated=context.simulated),
-        after(bundles["cert-manager"]),
+    signer = SiteCa("site-ca", own, after(bundles["cert-manager"]))
+    public = publisher(after(bundles["cert-manager"])) if publisher else signer
+    edge = Namespace(
+        f"{EDGE}-namespace", NamespaceArgs(name=EDGE, part_of="base", publishes=_asks_acme(site)), top
     )
-    edge = Namespace(f"{EDGE}-namespace", NamespaceArgs(name=EDGE, part_of="base"), top)
     Gateway(
         EDGE,
         GatewayArgs(
@@ -143,13 +191,15 @@ def deploy(context: Context) -> None:
             image=ENVOY_IMAGE,
             replicas=1 if site.kind is SiteKind.LAB else 2,
             simulated=context.simulated,
+            solvers=_asks_acme(site),
         ),
         after(edge, bundles["envoy-gateway"], bundles["metallb"]),
     )
     promise = BaseContract(
         cluster=context.cluster,
         storage_class=STORAGE_CLASS,
-        issuer=ca.issuer,
+        issuer=public.issuer,
+        site_issuer=signer.issuer,
         gateway=EDGE,
         gateway_namespace=EDGE,
     )

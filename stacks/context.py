@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes import Provider
 
-from infra import paths
+from infra import contract, paths
 from infra.components.bundle import load
 from infra.components.manifest import Object
 from infra.errors import TinhError
+from infra.model.base import M
 from infra.model.site import Site, SiteKind
 from infra.stackinfo import StackInfo
 from stacks.site_secrets import site_secret
@@ -39,6 +40,24 @@ class Context:
     def simulated(self) -> bool:
         """No operator and no container runs on this site."""
         return self.site.kind is SiteKind.SIM
+
+    def below(self, layer: str, model: type[M]) -> pulumi.Output[M]:
+        """Return the contract of a layer below.
+
+        Args:
+            layer: its name.
+            model: the contract that is expected.
+        """
+        stack = self.info.sibling(layer)
+        reference = pulumi.StackReference(f"organization/{pulumi.get_project()}/{stack}")
+
+        def read(output: object) -> M:
+            try:
+                return contract.read(model, output, stack)
+            except TinhError as error:
+                raise pulumi.RunError(str(error)) from None
+
+        return reference.get_output(contract.OUTPUT).apply(read)
 
     def provider(self) -> Provider:
         """Declare the stack's one Kubernetes provider.
@@ -71,18 +90,22 @@ def context(info: StackInfo, site: Site, cluster: str) -> Context:
     return Context(info=info, site=site, cluster=cluster, manifest=manifest, secret=secret)
 
 
-def authority(site: Site) -> tuple[str, str]:
-    """Return certificate and key of the site's CA as PEM.
+def authority(site: Site, name: str) -> tuple[str, str]:
+    """Return certificate (with the chain above it) and key of an authority of the site as PEM.
+
+    Args:
+        site: the site.
+        name: of its files; `ca` is the site's own.
 
     Raises:
-        TinhError: when the site has none.
+        TinhError: when the site has none of that name.
     """
     pki = paths.state(site.name).pki
     try:
-        return (pki / "ca.crt").read_text("utf-8"), (pki / "ca.key").read_text("utf-8")
+        return (pki / f"{name}.crt").read_text("utf-8"), (pki / f"{name}.key").read_text("utf-8")
     except FileNotFoundError as error:
         raise TinhError(
-            f"site {site.name} has no certificate authority",
+            f"site {site.name} has no certificate authority {name!r}",
             where=str(error.filename),
-            fix="make the site first (`tinh lab up`, `tinh sim up`), or put its CA's ca.crt, ca.key there",
+            fix=f"make the site first (`tinh lab up`, `tinh sim up`), or put {name}.crt and {name}.key there",
         ) from None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from infra.model.site import Site
 
 #: Layers that have a program (`stacks/<layer>.py` with a function `deploy`), in the order of deployment.
-IMPLEMENTED = ("network", "base", "platforms")
+IMPLEMENTED = ("network", "base", "data", "platforms")
 #: Layers that are there before the cluster.
 WITHOUT_CLUSTER = ("network",)
 

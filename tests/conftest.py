@@ -12,6 +12,8 @@ from typing import Any, Never
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from google.protobuf import json_format
 from hypothesis import settings
 from pulumi.runtime import reset_options
@@ -19,9 +21,11 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 from pulumi.runtime.settings import get_root_resource
 from pulumi.runtime.stack import Stack, wait_for_rpcs
 
+from infra import paths
 from infra.components.manifest import Object
 from infra.model.site import Site, load_site
 
+pytest_plugins = ["tests.budget"]
 # How long an example takes depends on how busy the machine is.
 settings.register_profile("tinh", deadline=None)
 settings.load_profile("tinh")
@@ -178,6 +182,14 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TINH_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("TINH_INSTANCE", "test")
     return tmp_path / "state" / "test"
+
+
+def known_key(site: str) -> None:
+    """Give a site the key that golden files know; its number is no secret."""
+    file = paths.state(site).root / "dnssec" / "1.pem"
+    file.parent.mkdir(exist_ok=True)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(derive_private_key(7, SECP256R1()).private_bytes(*form))
 
 
 @pytest.fixture

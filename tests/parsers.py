@@ -37,6 +37,11 @@ def zone_problems(zone: str, text: str) -> str | None:
     return None
 
 
+def knot_problems(text: str) -> str | None:
+    """Return what Knot says against its configuration; None when it is not here."""
+    return _run(("knotc", "-c", "{}", "conf-check"), "knot.conf", text) if shutil.which("knotc") else None
+
+
 def _run(words: tuple[str, ...], name: str, text: str) -> str:
     with tempfile.TemporaryDirectory(prefix="tinh-parse-") as folder:
         file = Path(folder) / name

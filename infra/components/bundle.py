@@ -17,6 +17,7 @@ import yaml
 
 from infra.components.manifest import Component, Manifest, Object
 from infra.errors import IntegrityError
+from infra.model.certificates import canonical
 from infra.model.site import SiteKind
 
 #: Later kinds wait for all earlier ones of the same bundle; unnamed kinds come first, at once. Webhooks are
@@ -63,6 +64,7 @@ def prepare(objs: Iterable[Object], kind: SiteKind) -> list[Object]:
     - CA bundles go: the operators write them, and a placeholder of ours would be written back on each change.
     - Services ask for both families and are not awaited: their Deployment is, and a Service that waits for
       pods would hold one of the few workers that have to create those pods.
+    - Certificates are written as cert-manager stores them, or every run would show a change.
     - Jobs stay after they finish, or Pulumi's record of them would be wrong minutes later.
     - On a simulated site operators do not run: their webhooks (conversion too) and aggregated APIs are left
       out.
@@ -90,6 +92,10 @@ def prepare(objs: Iterable[Object], kind: SiteKind) -> list[Object]:
         elif obj["kind"] == "Service":
             spec.setdefault("ipFamilyPolicy", "PreferDualStack")
             obj["metadata"].setdefault("annotations", {})["pulumi.com/skipAwait"] = "true"
+        elif obj["kind"] == "Certificate":
+            spec |= {name: canonical(spec[name]) for name in ("duration", "renewBefore") if name in spec}
+            if not spec.get("isCA"):
+                spec.pop("isCA", None)
         elif obj["kind"] == "Job":
             spec.pop("ttlSecondsAfterFinished", None)
         result.append(obj)

@@ -18,6 +18,13 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Text(Model):
+    """A text in Vietnamese and English."""
+
+    vi: str
+    en: str
+
+
 M = TypeVar("M", bound=Model)
 
 

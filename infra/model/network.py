@@ -14,9 +14,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from infra.model.base import Model
+from infra.model.base import Model, Text
 from infra.model.net import DualPrefix
-from infra.model.site import Text
 from infra.model.unit import Level
 from infra.model.zone import CENTRAL, ZonePlan
 

@@ -16,7 +16,9 @@ from pydantic import Field, model_validator
 
 from infra import paths
 from infra.errors import TinhError
-from infra.model.base import Model, read_yaml, validate
+from infra.model.base import Model, Text, read_yaml, validate
+from infra.model.certificates import Certificates
+from infra.model.dns import Names
 from infra.model.net import DualAddress, DualPrefix
 
 
@@ -36,15 +38,9 @@ class Role(StrEnum):
     ROUTER = "router"
     REGISTRY = "registry"
     BACKUP = "backup"
+    OFFSITE = "offsite"  # a second machine with backups, at another place; gets them from the first
     INTERNET = "internet"  # simulator of the public Internet: clients outside the province
     OUTSIDE = "outside"  # simulator of the units: hosts in their LANs
-
-
-class Text(Model):
-    """A text in Vietnamese and English."""
-
-    vi: str
-    en: str
 
 
 class Segment(Model):
@@ -129,6 +125,13 @@ class Site(Model):
     machines: list[MachineGroup]
     cluster: Cluster
     front_door: FrontDoor
+    certificates: Certificates = Field(
+        default=Certificates(), description="of the published names: who signs, how long they live"
+    )
+    names: Names | None = Field(
+        default=None,
+        description="resolver and translation on the core routers; none: without a network of its own",
+    )
     platforms: list[str] = Field(description="ids of the shared platforms that are switched on")
     management: tuple[DualPrefix, ...] = Field(
         default=(),
@@ -166,6 +169,24 @@ class Site(Model):
             for family in ("ipv6", "ipv4"):
                 if (one := getattr(address, family)) in (net := getattr(pool, family)):
                     raise ValueError(f"front_door.pool.{family} {net} holds {one}, the address of {whose}")
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if self.names is None:
+            return self
+        if not self.by_role(Role.ROUTER):
+            raise ValueError(
+                "names needs core routers: give the site machines of role router, or leave it out"
+            )
+        for block in self.names.blocks:
+            for family in ("ipv6", "ipv4"):
+                mine, outer = getattr(block, family), getattr(self.pool, family)
+                if not mine.subnet_of(outer):
+                    raise ValueError(f"names: {mine} is outside the pool {outer}")
+                for name, segment in self.segments.items():
+                    if mine.overlaps(theirs := getattr(segment.prefix, family)):
+                        raise ValueError(f"names: {mine} overlaps segments.{name}.prefix.{family} {theirs}")
         return self
 
     @property

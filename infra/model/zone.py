@@ -11,8 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from infra.model.base import Model
-from infra.model.site import Text
+from infra.model.base import Model, Text
 
 
 class Zone(StrEnum):

@@ -6,6 +6,7 @@ from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface
 
 from infra.model.base import Model
+from infra.model.dns import Names
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.network import Kind, RouterRole
 
@@ -127,6 +128,7 @@ class Device(Model):
         announced: what of it others are told: all but what is outside.
         inner: prefixes that only the unit's other router is told: LANs that are up, and the loopback.
         strict: all packets of a flow pass here, so replies are known by connection tracking alone.
+        names: what it resolves and translates; core routers only.
     """
 
     name: str
@@ -143,6 +145,12 @@ class Device(Model):
     inner: tuple[DualPrefix, ...]
     registered: tuple[DualPrefix, ...]
     strict: bool
+    names: Names | None = None
+
+    @property
+    def nat64(self) -> DualPrefix | None:
+        """The translation that it does."""
+        return self.names.nat64 if self.names else None
 
     @property
     def router_id(self) -> str:

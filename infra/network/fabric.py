@@ -7,6 +7,7 @@ from functools import cached_property
 
 from infra.address.plan import Plan
 from infra.errors import TinhError
+from infra.model.dns import Names
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.network import Kind, RouterRole
 from infra.model.province import Router
@@ -27,16 +28,21 @@ class Fabric:
         plan: province and addresses.
         mapping: kind of machines.
         segments: of the site's own machines; they are behind the core.
+        names: resolver and translation of the core.
 
     Raises:
         TinhError: the data does not make a network: missing loopback, plane or domain, or one ASN for two units.
     """
 
     def __init__(
-        self, plan: Plan, mapping: Mapping = Mapping.METAL, segments: tuple[SegmentLan, ...] = ()
+        self,
+        plan: Plan,
+        mapping: Mapping = Mapping.METAL,
+        segments: tuple[SegmentLan, ...] = (),
+        names: Names | None = None,
     ) -> None:
         self.plan, self.mapping = plan, mapping
-        self.topology = Topology(plan, segments)
+        self.topology = Topology(plan, segments, names)
         self.network = plan.province.network
 
     @cached_property
@@ -100,6 +106,7 @@ class Fabric:
             announced=announced,
             inner=(interfaces[0].prefix, *(lan.prefix for lan in lans)) if len(group) > 1 else (),
             registered=self.topology.registered, strict=len(group) == 1 and not carrier,
+            names=self.topology.central if router.role is RouterRole.CORE else None,
         )  # fmt: skip
 
     def _lans(self, router: Router, index: int, count: int) -> list[Interface]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from infra import paths
 from infra.address.plan import Plan, plan_at, recorded
+from infra.dnssec import Key, anchors
 from infra.errors import TinhError
-from infra.model.network import RouterRole
+from infra.model.network import Network, RouterRole
 from infra.model.site import Role, Site, SiteKind, load_site
 from infra.network.device import Device
 from infra.network.fabric import Fabric
 from infra.network.mapping import Mapping
 from infra.network.topology import segment_lans
-from infra.render.options import Options
+from infra.render.options import Authority, Options
+from infra.render.zones import zone_names
 
 
 def fabric_of(site: str, epoch: str | None = None, mapping: Mapping | None = None) -> Fabric:
@@ -43,12 +47,32 @@ def fabric_at(plan: Plan, mapping: Mapping | None = None) -> Fabric:
     site = load_site(plan.province.site, root=plan.province.folder.parent) if known else None
     lab = site is not None and site.kind is SiteKind.LAB
     segments = segment_lans(site) if site else ()
-    return Fabric(plan, mapping or (Mapping.LAB if lab else Mapping.METAL), segments)
+    kind = mapping or (Mapping.LAB if lab else Mapping.METAL)
+    return Fabric(plan, kind, segments, site.names if site else None)
 
 
-def options_of(site: Site) -> Options:
-    """Return the arguments of the renderers, as far as a site's data has them: who manages, and names."""
-    return Options(management=site.management, dns=site.front_door.dns)
+def options_of(site: Site, authority: Authority | None) -> Options:
+    """Return the arguments of the renderers, as far as a site's data has them: who manages, and names.
+
+    Args:
+        site: the site.
+        authority: see `authority_of`; none: the core routers have no resolver.
+    """
+    names = site.names if authority else None
+    dns = names.resolver.address if names else site.front_door.dns
+    return Options(management=site.management, dns=dns, authority=authority if names else None)
+
+
+def authority_of(site: Site, network: Network, keys: Iterable[Key]) -> Authority:
+    """Return the province's own zones, their server, and how their answers are known.
+
+    Args:
+        site: the site.
+        network: of its province.
+        keys: that sign.
+    """
+    zones = zone_names(site, network)
+    return Authority(server=site.front_door.dns, zones=zones, anchors=anchors(zones, keys))
 
 
 def host_name(device: Device, site: Site) -> str:

@@ -12,12 +12,14 @@ from functools import cached_property
 
 from infra.address.plan import Plan
 from infra.errors import TinhError
+from infra.model.dns import Names
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.network import HUBS, Kind, RouterRole
 from infra.model.province import Province, Router
 from infra.model.site import Role, Site
 from infra.model.zone import Zone
 from infra.network.mapping import router_name
+from infra.network.names import check
 from infra.network.policy import Endpoint, Policy
 
 ASN_BASE = 4_200_000_000  # RFC 6996: private 4-byte numbers
@@ -99,13 +101,20 @@ class Topology:
     Args:
         plan: province and addresses.
         segments: of the site's own machines; they are behind the core, and without one nowhere.
+        names: resolver and translation of the core.
+
+    Raises:
+        TinhError: see `infra.network.names.check`.
     """
 
-    def __init__(self, plan: Plan, segments: tuple[SegmentLan, ...] = ()) -> None:
+    def __init__(self, plan: Plan, segments: tuple[SegmentLan, ...] = (), names: Names | None = None) -> None:
         self.plan = plan
         self.province: Province = plan.province
         self.network = self.province.network
         self.segments = segments if self.site_unit else ()
+        self.central = names if self.site_unit else None
+        if self.central:
+            check(self.central, self.province)
 
     @cached_property
     def policy(self) -> Policy:
@@ -125,14 +134,17 @@ class Topology:
         return tuple(dict.fromkeys(p.domain for p in purposes if p.kind is not Kind.LAN))
 
     def blocks(self, router: Router) -> tuple[DualPrefix, ...]:
-        """Return a router's own space: its unit's block in every domain, and the segments behind the core.
+        """Return a router's own space: its unit's block in every domain, and what is behind the core or in it.
 
         The carrier's routers have no LANs: theirs is only the unit's block of routers' addresses.
         """
         carrier = router.role is RouterRole.TSLCD_GATEWAY
         names = self.transport if carrier else tuple(self.network.domains)
         found = [block for name in names if (block := self.plan.block(router.unit, name))]
-        return (*found, *(s.prefix for s in self.segments if router.role is RouterRole.CORE))
+        if router.role is RouterRole.CORE:
+            found += [s.prefix for s in self.segments]
+            found += self.central.blocks if self.central else ()
+        return tuple(found)
 
     def announced(self, router: Router) -> tuple[DualPrefix, ...]:
         """Return what a router tells other units: its own space but what is outside, the segments in zone border."""

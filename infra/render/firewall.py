@@ -8,7 +8,9 @@ from functools import cached_property
 
 from infra.model.net import DualAddress, DualPrefix
 from infra.model.zone import Zone
+from infra.network.device import Device
 from infra.network.fabric import Fabric
+from infra.network.names import stands_for
 from infra.network.policy import Endpoint
 from infra.render.nft import PrefixSet
 from infra.render.options import Options
@@ -69,6 +71,31 @@ class Firewall:
             "realtime": PrefixSet(pool.prefix for pool in pools if pool.domain in meshes),
             "routers": PrefixSet(self.fabric.transport),
         }
+
+    @cached_property
+    def translated(self) -> dict[str, str]:
+        """What stands for the IPv4 addresses of LANs behind the core, by purpose, as elements of a set.
+
+        Other IPv4 addresses are not reached through the translation: not units', not routers', none outside.
+        """
+        names, site = self.fabric.topology.central, self.fabric.topology.site_unit
+        if names is None or names.nat64 is None:
+            return {}
+        found, prefix = {}, names.nat64.ipv6
+        for purpose, lans in self.policy.hubs.items():
+            behind = [lan for lan in lans if lan.unit == site]
+            wholes = [stands_for(lan.prefix, prefix) for lan in behind]
+            parts = [stands_for(part, prefix) for lan in behind for part in lan.without]
+            if behind:
+                found[purpose] = PrefixSet(wholes, parts).text[1]
+        return found
+
+    def asked_by(self, device: Device) -> tuple[Server, ...]:
+        """Return what a core router's resolver asks."""
+        if device.names is None or self.options.authority is None:
+            return ()
+        asked = (self.options.authority.server, *device.names.resolver.forwarders)
+        return tuple(Server("resolver", each, proto, 53) for each in asked for proto in ("udp", "tcp"))
 
     @cached_property
     def servers(self) -> tuple[Server, ...]:

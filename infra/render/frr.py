@@ -18,6 +18,7 @@ from infra.render.options import Options
 BFD = "tinh"
 VRRP_MS = 200
 BLACKHOLE_DISTANCE = 250  # a block is announced whether its LANs are up or not; any better route wins
+STANDBY_DISTANCE = 240  # what a core router's own daemon does not do now, the other router's does
 RESTART_MINUTES = 5  # after too many prefixes
 FAMILIES = (("ip", "ipv4"), ("ipv6", "ipv6"))
 
@@ -95,10 +96,16 @@ def _of(prefix: DualPrefix, family: str) -> IPv4Network | IPv6Network:
 
 
 def _statics(device: Device) -> list[str]:
+    # Both core routers announce these, so neither learns from BGP that the other one has them too.
+    shared = device.names.blocks if device.names else ()
+    peers = [near.address for near in device.neighbours if near.asn == device.asn]
     return [
-        f"{ip} route {_of(b, f)} blackhole {BLACKHOLE_DISTANCE}"
+        line
         for ip, f in FAMILIES
-        for b in device.announced
+        for line in (
+            *(f"{ip} route {_of(b, f)} blackhole {BLACKHOLE_DISTANCE}" for b in device.announced),
+            *(f"{ip} route {_of(b, f)} {getattr(p, f)} {STANDBY_DISTANCE}" for b in shared for p in peers),
+        )
     ]
 
 

@@ -28,7 +28,9 @@ def render_dnsmasq(device: Device, options: Options) -> str:
     if options.dns:
         lines += [
             "domain-needed",
-            "cache-size=2000",
+            # The resolver validates; what it says of that is passed on, which a cache here would forget (dnsmasq(8)).
+            "proxy-dnssec",
+            "cache-size=0",
             *(f"server={address}" for address in options.dns.pair()),
         ]
     else:

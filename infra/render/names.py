@@ -15,10 +15,10 @@ from typing import Any
 from infra.address.plan import Plan
 from infra.errors import TinhError
 from infra.model.net import DualAddress
-from infra.model.network import Kind
-from infra.render.zone import SERVER, TTL
+from infra.model.network import Kind, Network
+from infra.render.zone import SERVER, addresses, zone_text
 
-Network = IPv4Network | IPv6Network
+Prefix = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -90,33 +90,63 @@ def render_units(
         TinhError: an old name leads nowhere.
     """
     names = {SERVER: server} | unit_names(plan)
-    lines = [_address(name, address) for name, address in sorted(names.items())]
+    lines = [line for name, address in sorted(names.items()) for line in addresses(name, address)]
     for alias in sorted(old, key=lambda alias: alias.name):
         if alias.name not in names and (today is None or today < alias.until):
             lines += _old(alias, names, zone)
-    return _zone(zone, SERVER, serial, lines)
+    return zone_text(zone, SERVER, serial, lines)
 
 
-def render_reverse(plan: Plan, zone: str, serial: int) -> dict[str, str]:
+def render_reverse(
+    plan: Plan, zone: str, serial: int, below: Mapping[str, Iterable[str]] | None = None
+) -> dict[str, str]:
     """Return reverse zone -> zone file, for all registered space.
 
     Args:
         plan: the address plan.
         zone: the forward zone.
         serial: of the SOAs.
+        below: zone that is delegated -> what the records of its delegation say after its name.
+
+    Raises:
+        TinhError: a zone that is delegated has pointers of units in it.
     """
-    found: dict[str, list[str]] = {}
-    for entry in plan.province.network.registered:
-        for net in (entry.prefix.ipv6, entry.prefix.ipv4):
-            found |= {_pointer(part): [] for part in _parts(net)}
-    lengths = {name.count(".") for name in found}
+    below = below or {}
+    found: dict[str, list[str]] = {name: [] for name in reverse_names(plan.province.network)}
     for name, address in unit_names(plan).items():
         for each in (address.ipv6, address.ipv4):
             pointer = each.reverse_pointer
-            owner = next((o for n in lengths if (o := ".".join(pointer.split(".")[-n - 1 :])) in found), None)
-            if owner:
+            if taken := next((child for child in below if pointer.endswith(f".{child}")), None):
+                raise TinhError(
+                    f"{name} ({each}) lies in the reverse zone {taken} of the front door",
+                    where=plan.province.where("pools"),
+                    fix="take pools and front_door.pool from prefixes of different reverse zones",
+                )
+            if owner := parent(pointer, found):
                 found[owner].append(f"{pointer.removesuffix('.' + owner)} IN PTR {name}.{zone}.")
-    return {name: _zone(name, f"{SERVER}.{zone}.", serial, sorted(lines)) for name, lines in found.items()}
+    for child, rests in below.items():
+        if owner := parent(child, found):
+            found[owner] += [f"{child.removesuffix('.' + owner)} IN {rest}" for rest in rests]
+    return {
+        name: zone_text(name, f"{SERVER}.{zone}.", serial, sorted(lines)) for name, lines in found.items()
+    }
+
+
+def reverse_names(network: Network) -> list[str]:
+    """Return the reverse zones of all registered space."""
+    nets = [net for entry in network.registered for net in (entry.prefix.ipv6, entry.prefix.ipv4)]
+    return [pointer_zone(part) for net in nets for part in _parts(net)]
+
+
+def parent(name: str, zones: Iterable[str]) -> str | None:
+    """Return the zone that a name is below, the nearest of several."""
+    return max((zone for zone in zones if name.endswith(f".{zone}")), key=len, default=None)
+
+
+def pointer_zone(net: Prefix) -> str:
+    """Return the reverse zone of a prefix; the last boundary of a label above it counts."""
+    step, labels = (8, 4) if net.version == 4 else (4, 32)
+    return ".".join(net.network_address.reverse_pointer.split(".")[labels - net.prefixlen // step :])
 
 
 def _old(alias: Alias, names: Mapping[str, DualAddress], zone: str) -> Iterator[str]:
@@ -128,29 +158,14 @@ def _old(alias: Alias, names: Mapping[str, DualAddress], zone: str) -> Iterator[
             fix="render the zone from the plan of the later epoch, or leave the old name out",
         )
     if len(targets) > 1:  # an alias has one target (RFC 2181 10.1)
-        yield from (_address(alias.name, names[target]) for target in targets)
+        yield from (line for target in targets for line in addresses(alias.name, names[target]))
         return
     for name in names:
         if name == targets[0] or name.endswith(f".{targets[0]}"):
             yield f"{name.removesuffix(targets[0])}{alias.name} IN CNAME {name}"
 
 
-def _address(name: str, address: DualAddress) -> str:
-    return f"{name} IN AAAA {address.ipv6}\n{name} IN A {address.ipv4}"
-
-
-def _zone(name: str, server: str, serial: int, lines: Iterable[str]) -> str:
-    # refresh, retry, expire, negative TTL: RIPE-203.
-    soa = f"@ IN SOA {server} hostmaster {serial} 86400 7200 3600000 {TTL}"
-    return "\n".join([f"$ORIGIN {name}.", f"$TTL {TTL}", soa, f"@ IN NS {server}", *lines]) + "\n"
-
-
-def _parts(net: Network) -> Iterator[Network]:
+def _parts(net: Prefix) -> Iterator[Prefix]:
     """Return the prefixes on the boundary of a label that a prefix consists of."""
     step = 8 if net.version == 4 else 4
     yield from net.subnets(new_prefix=-(-net.prefixlen // step) * step)  # type: ignore[misc]
-
-
-def _pointer(net: Network) -> str:
-    step, labels = (8, 4) if net.version == 4 else (4, 32)
-    return ".".join(net.network_address.reverse_pointer.split(".")[labels - net.prefixlen // step :])

@@ -73,15 +73,16 @@ class Table:
                     line = line.replace(place, word)
             self._rules.append(f"{line} counter {verdict}{comment}".strip())
 
-    def chain(self, name: str, hook: str = "", policy: str = "") -> None:
+    def chain(self, name: str, hook: str = "", policy: str = "", *, kind: str = "filter") -> None:
         """End a chain with the rules added since the last one.
 
         Args:
             name: of the chain.
             hook: `forward priority filter`, ...; empty: it is jumped to.
             policy: of a base chain.
+            kind: of a base chain.
         """
-        head = [f"type filter hook {hook}; policy {policy};"] if hook else []
+        head = [f"type {kind} hook {hook}; policy {policy};"] if hook else []
         lines = "".join(f"\t\t{line}\n" for line in [*head, *self._rules])
         self._chains.append(f"\tchain {name} {{\n{lines}\t}}\n")
         self._rules = []

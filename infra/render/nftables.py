@@ -6,6 +6,10 @@ family holds for both, and every other rule is written for each family from one 
 Where all packets of a flow pass one router (`Device.strict`), replies are known by connection tracking alone. A unit
 with two routers, and the planes, see only one half of some flows, and take over the other half when a line or router
 is lost; there replies are allowed by source port too, and the terminal device at the other end stays strict.
+
+Hosts with IPv6 only reach IPv4 by the core's translation (RFC 7915). What they may reach is the same matrix, told by
+the IPv4 target that the address holds, and is judged on every router before the packet is translated (`translated`);
+what comes out of the translation has been judged. It leads to LANs behind the core and nowhere else.
 Sources: circular 12/2022 annex III; RFC 4890 (ICMPv6), RFC 2827 and 3704 (anti-spoofing), RFC 5082, RFC 5881 5
 (TTL 255), RFC 9568 (VRRP), RFC 4594 (marks).
 """
@@ -16,6 +20,7 @@ from functools import cached_property
 
 from infra.model.zone import Service
 from infra.network.device import Device, Interface
+from infra.network.names import NAT64
 from infra.network.policy import Endpoint, Permit
 from infra.render.firewall import Firewall, lan_set
 from infra.render.nft import WORDS, PrefixSet, Table, names
@@ -63,6 +68,7 @@ class _Router:
         if self.device.transit:
             self._returns()
         self._forward()
+        self._translated_source()
         self._queues()
         return self.table.text()
 
@@ -81,6 +87,10 @@ class _Router:
                     f"iifname {names(lan.names)} {words['ip']} saddr != {getattr(lan.prefix, words['family'])}",
                     f"spoofed: not of {lan.purpose}", verdict="drop",
                 )  # fmt: skip
+        if nat64 := self.device.nat64:
+            for words in WORDS:
+                mine = f"{words['ip']} saddr != {getattr(nat64, words['family'])}"
+                rule(f'iifname "{NAT64}" {mine}', "spoofed: not translated", verdict="drop")
         rule("iifname . {ip} saddr @neighbours{n}", "routing neighbours")
         for link in self.device.links:
             self._link_sources(link)
@@ -134,8 +144,23 @@ class _Router:
                 rule(f"{lans} meta l4proto {{ tcp, udp }} th dport 53", "names")
             if self.options.ntp:
                 rule(f"{lans} udp dport 123", "time")
+        self._questions()
         self._refuse("input")
         self.table.chain("input", "input priority filter", "drop")
+
+    def _questions(self) -> None:
+        """Who may ask a core router's resolver: hosts of the site by their zone, and routers for their units' hosts."""
+        central = self.device.names
+        if central is None or self.options.authority is None:
+            return
+        rule, resolver, ports = self.table.rule, central.resolver, "meta l4proto { tcp, udp } th dport 53"
+        near = [name for lan in self.device.lans if lan.zone in resolver.zones for name in lan.names]
+        for words in WORDS:
+            to = f"{words['ip']} daddr {getattr(resolver.address, words['family'])} {ports}"
+            if near:
+                rule(f"iifname {names(near)} {to}", verdict="jump limits")
+                rule(f"iifname {names(near)} {to}", "names")
+            rule(f"{words['ip']} saddr @routers{words['n']} {to}", "names of routers")
 
     def _icmp(self) -> None:
         rule = self.table.rule
@@ -163,7 +188,7 @@ class _Router:
             lans = f"oifname {names(self.inner)}"
             rule(f"{lans} udp sport 67 udp dport 68", "DHCP")
             rule(f"{lans} udp sport 547 udp dport 546", "DHCPv6")
-        for server in self.wall.servers:
+        for server in (*self.wall.servers, *self.wall.asked_by(self.device)):
             for words in WORDS:
                 to = f"{words['ip']} daddr {getattr(server.address, words['family'])}"
                 rule(f"{to} {server.protocol} dport {server.port}", f"own {server.name}")
@@ -192,6 +217,13 @@ class _Router:
             rule(f"iifname {names(limited)} ct state new", verdict="jump limits")
         for permit in self._permits:
             rule(self._match(permit), permit.reason, verdict="accept" if permit.allow else "drop")
+        for permit in self._translated:
+            # Of whom a server sees no more than the router's address: the log says who it was.
+            log = f' log prefix "tinh {NAT64}: "' if self.device.nat64 else ""
+            rule(self._match_translated(permit) + log, f"translated: {permit.reason}")
+        if (nat64 := self.device.nat64) and self.inner:
+            text = f'iifname "{NAT64}" ip saddr {nat64.ipv4} oifname {names(self.inner)}'
+            rule(text, "translated: was judged before")
         for name in self._meshes:
             everywhere = self.table.prefixes(f"all-{name}", self.wall.everywhere[name])
             rule(f"{{ip}} saddr {everywhere} {{ip}} daddr {everywhere}", f"mesh: {name} of every unit")
@@ -208,6 +240,8 @@ class _Router:
         for permit in self._permits:
             if permit.allow:
                 self.table.rule(self._match(permit, back=True), f"reply: {permit.reason}")
+        for permit in self._translated:
+            self.table.rule(self._match_translated(permit, back=True), f"translated reply: {permit.reason}")
         self._routers(back=True)
         self.table.chain("returns")
 
@@ -229,6 +263,13 @@ class _Router:
                     text + (NOT_FIRST if back and server.protocol == "tcp" else ""),
                     f"{server.name} of routers",
                 )
+
+    def _translated_source(self) -> None:
+        """Translated packets have the router's own address, so that their replies come back to the same router."""
+        if (nat64 := self.device.nat64) and self.inner:
+            out = f"ip saddr {nat64.ipv4} oifname {names(self.inner)}"
+            self.table.rule(out, "translated: by this router", verdict="masquerade")
+            self.table.chain(NAT64, "postrouting priority srcnat", "accept", kind="nat")
 
     def _queues(self) -> None:
         """Classes of the circuits' queues (`tinh-qos.service`) by mark."""
@@ -252,6 +293,11 @@ class _Router:
         return [p for p in permits if p.source in self._mine and (self._mine[p.source].hub or not p.hub)]
 
     @cached_property
+    def _translated(self) -> list[Permit]:
+        """What may pass by the translation: what the matrix allows to LANs behind the core."""
+        return [p for p in self._permits if p.allow and p.target in self.wall.translated]
+
+    @cached_property
     def _mine(self) -> dict[str, Endpoint]:
         """The unit's LANs by purpose."""
         return self.wall.policy.by_unit.get(self.device.unit, {})
@@ -261,13 +307,23 @@ class _Router:
         mine = {lan.purpose for lan in self.device.lans}
         return [name for name in self.wall.policy.meshes if self.device.transit or name in mine]
 
-    def _match(self, permit: Permit, *, back: bool = False) -> str:
+    def _source(self, permit: Permit) -> str:
         if not self.device.transit:
-            source = self.table.prefixes(f"own-{permit.source}", lan_set([self._mine[permit.source]]))
-        elif permit.hub:
-            source = self.table.prefixes(f"hub-{permit.source}", self.wall.hubs[permit.source])
-        else:
-            source = self.table.prefixes(f"all-{permit.source}", self.wall.everywhere[permit.source])
+            return self.table.prefixes(f"own-{permit.source}", lan_set([self._mine[permit.source]]))
+        if permit.hub:
+            return self.table.prefixes(f"hub-{permit.source}", self.wall.hubs[permit.source])
+        return self.table.prefixes(f"all-{permit.source}", self.wall.everywhere[permit.source])
+
+    def _match_translated(self, permit: Permit, *, back: bool = False) -> str:
+        name = f"{NAT64}-{permit.target}"
+        self.table.named(name, "type ipv6_addr; flags interval;", [self.wall.translated[permit.target]])
+        source = self._source(permit).replace("{n}", WORDS[1]["n"])
+        a, b = (f"@{name}", source) if back else (source, f"@{name}")
+        ports = _ports(self.wall.policy.service(permit), back=back).replace("{icmp}", WORDS[1]["icmp"])
+        return f"ip6 saddr {a} ip6 daddr {b} {ports}"
+
+    def _match(self, permit: Permit, *, back: bool = False) -> str:
+        source = self._source(permit)
         target = self.table.prefixes(f"hub-{permit.target}", self.wall.hubs[permit.target])
         a, b = (target, source) if back else (source, target)
         return f"{{ip}} saddr {a} {{ip}} daddr {b} {_ports(self.wall.policy.service(permit), back=back)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from typing import Self
+
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from infra.model.base import Model
 from infra.model.net import DualAddress, DualPrefix
@@ -34,6 +36,21 @@ class Snmp(Model):
         return value
 
 
+class Authority(Model):
+    """The province's own zones: which server answers, and by which keys (DS records, RFC 4034 5)."""
+
+    server: DualAddress
+    zones: tuple[str, ...] = Field(min_length=1)
+    anchors: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        named = {anchor.split()[0].rstrip(".") for anchor in self.anchors}
+        if missing := [zone for zone in self.zones if zone not in named]:
+            raise ValueError(f"zone {missing[0]} has no DS record: nobody could tell a forged answer")
+        return self
+
+
 class Limits(Model):
     """Limits per source address, against floods (circular 12/2022 annex III, II.1.b.vi)."""
 
@@ -48,6 +65,7 @@ class Options(Model):
     Args:
         management: from where routers are managed, besides the management zone of the site and the province.
         dns: resolver that terminal devices ask; none: they give no names.
+        authority: what the resolver of the core routers asks; none: they have none.
         ntp: the province's time; none: they give no time.
     """
 
@@ -56,6 +74,7 @@ class Options(Model):
 
     management: tuple[DualPrefix, ...] = ()
     dns: DualAddress | None = None
+    authority: Authority | None = None
     ntp: DualAddress | None = None
     syslog: Syslog | None = None
     snmp: Snmp | None = None

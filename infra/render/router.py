@@ -11,6 +11,7 @@ from infra.render.frr import render_daemons, render_frr
 from infra.render.lan import render_chrony, render_dnsmasq
 from infra.render.nftables import render_nftables
 from infra.render.options import Options
+from infra.render.resolver import render_nat64_unit, render_resolver_unit, render_tayga, render_unbound
 from infra.render.telemetry import render_rsyslog, render_snmpd
 from infra.render.units import render_qos, render_sysctl, render_vlans, render_vrrp
 
@@ -48,6 +49,10 @@ class Renderer:
             "chrony.conf": render_chrony(device, options) if options.ntp else "",
             "rsyslog.conf": render_rsyslog(options) if options.syslog else "",
             "snmpd.conf": render_snmpd(device, options) if options.snmp else "",
+            "tinh-resolver.service": render_resolver_unit(device, options),
+            "unbound.conf": render_unbound(device, self.wall) if device.names and options.authority else "",
+            "tinh-nat64.service": render_nat64_unit(device),
+            "tayga.conf": render_tayga(device),
             "tinh-qos.service": render_qos(device),
             "nftables.conf": render_nftables(device, self.wall),
         }

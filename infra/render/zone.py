@@ -1,10 +1,9 @@
-"""The site's DNS zone as a master file (RFC 1035, section 5)."""
+"""Zones as master files (RFC 1035, section 5), and the site's own zone."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from infra.errors import TinhError
 from infra.model.net import DualAddress
@@ -13,20 +12,40 @@ from infra.model.net import DualAddress
 SERVER = "ns1"
 #: Seconds. Short, because moving the front door to a standby site must be seen soon.
 TTL = 300
+#: Of files. The server puts the time of signing in its place, so that it grows with every change (RFC 1982).
+SERIAL = 1
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def render_zone(zone: str, server: DualAddress, names: Mapping[str, DualAddress]) -> str:
-    """Return the zone file: SOA, NS and, for each name, AAAA and A.
+def zone_text(name: str, server: str, serial: int, lines: Iterable[str]) -> str:
+    """Return a zone file.
 
-    The serial is derived from the records: same records, same serial, and a change of any record changes it.
-    It does not grow with time, which only matters to secondary servers that pull by serial; this zone has
-    none.
+    Args:
+        name: of the zone, without trailing dot.
+        server: name of its server, as the file has it: relative, or with a trailing dot.
+        serial: of the SOA.
+        lines: all other records.
+    """
+    # refresh, retry, expire, negative TTL: RIPE-203.
+    soa = f"@ IN SOA {server} hostmaster {serial} 86400 7200 3600000 {TTL}"
+    return "\n".join([f"$ORIGIN {name}.", f"$TTL {TTL}", soa, f"@ IN NS {server}", *lines]) + "\n"
+
+
+def addresses(name: str, address: DualAddress) -> list[str]:
+    """Return a name's records in both families."""
+    return [f"{name} IN AAAA {address.ipv6}", f"{name} IN A {address.ipv4}"]
+
+
+def render_zone(
+    zone: str, server: DualAddress, names: Mapping[str, DualAddress], below: Iterable[str] = ()
+) -> str:
+    """Return the site's zone file: SOA, NS and, for each name, AAAA and A.
 
     Args:
         zone: the zone's name without trailing dot.
         server: address of the authoritative server.
         names: label below the zone -> its address.
+        below: records of delegations.
 
     Raises:
         TinhError: when a label is not a host name label (RFC 1123) or is the name server's.
@@ -38,12 +57,7 @@ def render_zone(zone: str, server: DualAddress, names: Mapping[str, DualAddress]
                 where=f"zone {zone}",
                 fix=f"use a label of lower-case letters, digits and inner dashes other than {SERVER}",
             )
-    records = [f"@ IN NS {SERVER}"]
-    for label, address in sorted({SERVER: server, **names}.items()):
-        records += [f"{label} IN AAAA {address.ipv6}", f"{label} IN A {address.ipv4}"]
-    body = "\n".join([f"$ORIGIN {zone}.", f"$TTL {TTL}", *records])
-    serial = int.from_bytes(hashlib.sha256(body.encode()).digest()[:4], "big") or 1
-    # refresh, retry, expire, negative TTL: RIPE-203.
-    soa = f"@ IN SOA {SERVER} hostmaster {serial} 86400 7200 3600000 {TTL}"
-    head, records_text = body.split("\n@ ", 1)
-    return f"{head}\n{soa}\n@ {records_text}\n"
+    lines = [
+        line for name, item in sorted({SERVER: server, **names}.items()) for line in addresses(name, item)
+    ]
+    return zone_text(zone, SERVER, SERIAL, [*lines, *below])

@@ -44,6 +44,7 @@ class Builder:
 BUILDERS: dict[str, Builder] = {
     "go": Builder("lab.toolchain.go:build", 1),
     "pypi": Builder("lab.toolchain.pypi:build", 1),
+    "python": Builder("lab.toolchain.python:build", 1),
     "maven": Builder("lab.toolchain.maven:build", 1),
     "local": Builder("lab.toolchain.local:build", 1),
     "image": Builder("lab.toolchain.oci:build", 1),

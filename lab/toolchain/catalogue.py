@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from infra.errors import TinhError
 from infra.model.base import read_yaml, validate
 from lab.toolchain.builders import BUILDERS, DOWNLOAD, PULL
-from lab.toolchain.model import GoBuild, ImageBuild, LocalBuild, ManifestBuild, Tool
+from lab.toolchain.model import GoBuild, ImageBuild, LocalBuild, ManifestBuild, PythonBuild, Tool
 
 HERE = Path(__file__).resolve().parent
 #: Where artifacts come from: the official releases, or builds from package registries.
@@ -111,6 +111,10 @@ class Catalogue:
             return sorted(file for file in (self.root / build.module).rglob("*") if file.is_file())
         if isinstance(build, LocalBuild):
             return sorted(self.root / file for file in build.files.values())
+        if isinstance(build, PythonBuild):
+            folder = self.root / build.folder
+            own = [file for file in (folder / "src").rglob("*") if file.is_file() and file.suffix != ".pyc"]
+            return sorted([folder / "requirements.lock", *own])
         return []
 
 
@@ -177,11 +181,21 @@ def _check(catalogue: Catalogue, tool: Tool, file: Path) -> None:
                     where=where,
                     fix=f"add {folder / name}",
                 )
+    if isinstance(tool.build, PythonBuild):
+        lock = catalogue.root / tool.build.folder / "requirements.lock"
+        if not lock.is_file():
+            raise TinhError(
+                f"{tool.name} is built from a lock file that is not there",
+                where=f"{where}: {lock}",
+                fix="correct `folder`, or write it with `make lock`",
+            )
     if isinstance(tool.build, LocalBuild):
         for path in tool.build.files.values():
             if not (catalogue.root / path).is_file():
                 raise TinhError(
-                    f"{tool.name} takes {path!r}, which is no file", where=where, fix="correct `files`"
+                    f"{tool.name} takes {path!r}, which is no file",
+                    where=where,
+                    fix="correct `files`",
                 )
     for item in tool.official.downloads if tool.official else []:
         if not item.sha256 and not item.checksum_url:

@@ -61,19 +61,20 @@ class Engine:
         return [folder for key in keys if (folder := self.store.folder(name, key)).is_dir()]
 
     def garbage(self, *, caches: bool) -> list[Path]:
-        """Return what can be removed: old artifacts, leftovers of dead builds, downloads, Go's caches.
+        """Return what can be removed: old artifacts, leftovers of dead builds, downloads, caches of builds.
 
-        Nothing that a build of now needs is in it: while one runs, Go's caches and downloads stay.
+        Nothing that a build of now needs is in it: while one runs, caches and downloads stay.
 
         Args:
-            caches: with Go's build and module caches.
+            caches: with those of Go and uv.
         """
         wanted = {folder for tool in self.catalogue for folder in self.folders(tool.name)}
         old = [folder for folder in self.store.artifacts() if folder not in wanted]
         idle = not any(self.store.locked(tool.name) for tool in self.catalogue)
         more = [*self.store.downloads.iterdir()] if idle else []
         if caches and idle:
-            more += [path for name in ("go-build", "go-mod") if (path := self.store.root / name).is_dir()]
+            names = ("go-build", "go-mod", "uv")
+            more += [path for name in names if (path := self.store.root / name).is_dir()]
         return [*old, *self.store.leftovers(), *more]
 
     def missing(self, names: Iterable[str], source: Source) -> list[str]:

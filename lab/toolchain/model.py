@@ -107,6 +107,20 @@ class PypiBuild(Model):
     )
 
 
+class PythonBuild(Model):
+    """The Python packages of an application: wheels by a lock file with hashes, and any packages of our own."""
+
+    kind: Literal["python"]
+    folder: str = Field(
+        description="folder with requirements.lock and src/, its path seen from lab/toolchain/"
+    )
+    python: str = Field(pattern=r"^3\.[0-9]+$", description="of the image, whatever this machine has")
+    drop: list[str] = Field(default_factory=list, description="names of files (globs) that are left out")
+    interpreter: str = Field(
+        default="", description="what the packages' commands start in the image; empty: without commands"
+    )
+
+
 class MavenBuild(Model):
     """An artifact fetched by its Maven coordinates with the machine's Maven client."""
 
@@ -205,7 +219,7 @@ class LocalBuild(Model):
 
 
 Build = Annotated[
-    GoBuild | PypiBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
+    GoBuild | PypiBuild | PythonBuild | MavenBuild | DebianBuild | ImageBuild | ManifestBuild | LocalBuild,
     Field(discriminator="kind"),
 ]
 
@@ -217,7 +231,7 @@ class Tool(Model):
     version: str
     kind: Literal["binaries", "files", "rootfs", "image", "manifest"]
     why: str = Field(description="one sentence: what needs it (shown by `tinh toolchain why`)")
-    stage: Literal["lab", "network", "base", "platforms", "sim", "bench"] = Field(
+    stage: Literal["lab", "network", "base", "data", "platforms", "sim", "bench"] = Field(
         description="first step of `make up` that needs it; stages are built in this order"
     )
     host: bool = Field(False, description="its binaries are put on PATH by `tinh env`")

@@ -4,7 +4,7 @@
 artifacts/<name>-<20 digits of the key>/   an artifact; manifest.json lists every file with its sha256
 artifacts/.tmp-<name>/                     a build under way; the holder of the tool's lock may remove it
 locks/  logs/  downloads/  bin/            locks, build logs, resumable downloads, links to host binaries
-go-build/  go-mod/                         Go's caches
+go-build/  go-mod/  uv/                    caches of Go and uv
 durations.json  seen.json                  measured build times; hashes of release files seen so far
 ```
 An artifact appears by one rename after everything in it is on disk: a folder with the final name is complete.

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import pulumi
 
-from infra import labels, naming
-from infra.components.data.postgresql import PostgreSQL, PostgreSQLArgs
-from infra.components.edge.public_name import PublicName, PublicNameArgs
+from infra import labels
+from infra.components.data.database import Database
+from infra.components.data.mail import to_mail
+from infra.components.edge.policies import grant
+from infra.components.edge.public_name import publish
 from infra.components.manifest import Component, Manifest, Object
-from infra.components.workload.allow import between, dns, from_gateway, postgresql, to_postgresql
+from infra.components.workload.allow import between, dns, from_gateway, one_way, postgresql, to_postgresql
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.platform import PlatformArgs, PlatformComponent
 from infra.components.workload.pod import pod
+from platforms.identity.realm import ADMIN, NAME, RealmArgs, admin_secret, realm_objects, resource_name
 
 _APP = "keycloak"
 _HTTP, _MANAGEMENT = 8080, 9000
@@ -47,7 +50,7 @@ class KeycloakArgs:
     host: str
     replicas: int
     memory: str
-    database: PostgreSQL
+    database: Database
 
 
 def _environment(args: KeycloakArgs) -> list[Object]:
@@ -76,6 +79,8 @@ def _environment(args: KeycloakArgs) -> list[Object]:
         "KC_DB_PASSWORD": (database.credentials, "password"),
         "KC_BOOTSTRAP_ADMIN_USERNAME": (_ADMIN, "username"),
         "KC_BOOTSTRAP_ADMIN_PASSWORD": (_ADMIN, "password"),
+        "KC_BOOTSTRAP_ADMIN_CLIENT_ID": (ADMIN, "client"),
+        "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": (ADMIN, "secret"),
     }
     return [{"name": name, "value": value} for name, value in plain.items()] + [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": source, "key": item}}}
@@ -165,8 +170,8 @@ class Identity(Component):
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tinh:platform:Identity", name, opts)
-        size, store, app = args.sizing, args.store("db"), labels.selector(_APP)
-        database_name = naming.name(name, store.name)
+        size, app = args.sizing, labels.selector(_APP)
+        stored = args.database("db", database=_APP)
         space = Namespace(
             f"{name}-namespace",
             NamespaceArgs(
@@ -178,28 +183,16 @@ class Identity(Component):
                     dns(),
                     from_gateway(app, [_HTTP]),
                     *between("cache", app, _CACHE_PORTS),
-                    to_postgresql(database_name, app),
-                    *postgresql(args.site, database_name, app),
+                    to_mail(app),
+                    *one_way("realm", labels.selector(NAME), app, [_HTTP]),
+                    to_postgresql(stored.name, app),
+                    *postgresql(args.site, stored.name, app),
                 ),
             ),
             self.child(),
         )
         inside = self.child(space)
-        database = PostgreSQL(
-            database_name,
-            PostgreSQLArgs(
-                namespace=name,
-                part_of=name,
-                image=store.image,
-                instances=size.instances,
-                size=size.storage,
-                memory=size.database_memory,
-                storage_class=args.base.apply(lambda base: base.storage_class),
-                database=_APP,
-                simulated=args.simulated,
-            ),
-            inside,
-        )
+        database = Database(stored.name, stored, inside)
         admin = Manifest(
             f"{name}-{_ADMIN}",
             {
@@ -211,7 +204,10 @@ class Identity(Component):
             },
             self.child(space),
         )
-        made: list[pulumi.Resource] = [space, database, admin]
+        service_account = Manifest(
+            f"{name}-{ADMIN}", admin_secret(name, args.secret(f"{name}-{ADMIN}")), self.child(space)
+        )
+        made: list[pulumi.Resource] = [space, database, admin, service_account]
         for obj in keycloak(
             KeycloakArgs(
                 namespace=name,
@@ -223,24 +219,30 @@ class Identity(Component):
             )
         ):
             made.append(Manifest(f"{name}-{obj['kind']}", obj, self.child(*made), timeout="15m"))
-        for label in args.facts.public_names:
-            PublicName(
-                label,
-                PublicNameArgs(
-                    host=args.site.public_name(label),
-                    namespace=name,
-                    part_of=name,
-                    service=_APP,
-                    port=80,
-                    issuer=args.base.apply(lambda base: base.issuer),
-                    gateway=args.base.apply(lambda base: base.gateway),
-                    gateway_namespace=args.base.apply(lambda base: base.gateway_namespace),
-                    simulated=args.simulated,
-                ),
-                # The certificate takes seconds, the server a minute: side by side.
-                inside,
-            )
+        if args.facts.realm:
+            self._realm(name, args, args.facts.realm, made)
+        # The certificate takes seconds, the server a minute: side by side.
+        publish(args, _APP, 80, inside)
+        if sign_ins := [each.id for each in args.platforms if each.signs_in]:
+            # The gateway's proxy asks the server for the tokens of those who come back from signing in.
+            users = grant("sign-in", name, _APP, "SecurityPolicy", sign_ins)
+            Manifest(f"{name}-sign-in", users, inside)
         self.register_outputs({"url": f"https://{args.host}"})
+
+    def _realm(self, name: str, args: PlatformArgs, realm: str, server: list[pulumi.Resource]) -> None:
+        """Declare the realm of the province's people, once Keycloak answers."""
+        declared = RealmArgs(
+            namespace=name,
+            image=args.facts.image,
+            server=f"http://{_APP}.{name}.svc",
+            site=args.site,
+            realm=realm,
+            platforms=args.platforms,
+            secret=args.secret,
+        )
+        made = [*server]
+        for obj in realm_objects(declared):
+            made.append(Manifest(resource_name(name, obj), obj, self.child(*made), timeout="15m"))
 
 
 COMPONENT: PlatformComponent = Identity

@@ -16,6 +16,7 @@ from lab.toolchain import bin_dir
 from tests.acceptance.conftest import SITE
 
 INSTANCE = "faults"
+pytestmark = pytest.mark.long(minutes=18)
 
 
 class Faulty:

@@ -2,122 +2,26 @@
 
 import json
 import re
-import subprocess
 import time
 
 import pytest
 
-from infra import paths
 from infra.model.network import RouterRole
-from infra.network.of_site import fabric_of, host_name
-from lab import podman, topology
-from lab import up as lab_up
+from infra.network.of_site import fabric_of
 from lab.outside import probe
-from lab.outside.network import netns
-from lab.outside.up import outside_of
 from tests.acceptance.conftest import SITE, tinh
+from tests.acceptance.probes import COMMUNE, DISTRICT, SETTLE, Net, longest
 
-SETTLE = 60  # seconds until sessions are back after a change
 #: Seconds without an answer that prove a fault was found by BFD or VRRP: BGP's own hold time is 9. The goals (below 1 s
 #: for a line, below 3 s for a core router) are judged by what is printed: timings depend on how busy the machine is.
 FOUND = 5
 #: A busy host drops a datagram now and then; a session that was lost costs half a second at least.
 HICCUP = 0.1
-WATCHED = 53  # port of the one UDP service that offices may use at the data centre
-
-
-class Net:
-    """The lab's network with its probes."""
-
-    def __init__(self, lab):
-        self.lab, self.site = lab, lab.site
-        self.fabric = fabric_of(SITE)
-        self.outside = outside_of(lab.site)
-        self.nics = {(nic.netns, nic.device): nic for nic in self.outside.nics}
-        self.python = ["podman", "exec", "-i", self.container(self.outside.hosts), "python3"]
-
-    @staticmethod
-    def container(machine):
-        return topology.prefix(paths.instance()) + machine
-
-    def nic(self, unit, purpose):
-        return self.nics[netns(unit), purpose]
-
-    def place(self, unit, purpose):
-        nic = self.nic(unit, purpose)
-        return probe.Place(nic.netns, nic.device, str(nic.address.ipv4), str(nic.address.ipv6))
-
-    def inside(self, unit, command):
-        """Run a command where a unit's hosts are."""
-        full = [*self.python[:-1], "ip", "netns", "exec", netns(unit), "sh", "-c", command]
-        return subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
-
-    def on(self, machine, command):
-        """Run a command on a router's own system, past its filter and whatever it routes."""
-        full = ["podman", "exec", self.container(machine), "sh", "-c", command]
-        done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, f"{machine}: {command}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def routers(self):
-        return [(device, host_name(device, self.site)) for device in self.fabric.devices]
-
-    def device(self, host):
-        return next(device for device, name in self.routers() if name == host)
-
-    def watch(self, flows, seconds=600):
-        """Return a running watch of pairs of (unit, purpose), in both families."""
-        ends = {end for pair in flows for end in pair}
-        places = {" ".join(end): self.place(*end) for end in ends}
-        wanted = [(" ".join(a), " ".join(b), "udp", family) for a, b in flows for family in probe.FAMILIES]
-        return probe.Watch(self.python, probe.watch_request(wanted, places, seconds, port=WATCHED))
-
-    def settle(self):
-        """Wait until every session of every router is up."""
-        deadline = time.monotonic() + SETTLE
-        while True:
-            down = [f"{d.name}: {line}" for d, host in self.routers() for line in self.sessions_down(d, host)]
-            if not down:
-                return
-            assert time.monotonic() < deadline, down
-            time.sleep(0.5)
-
-    def ends(self):
-        """Return the LANs of units with a router."""
-        return [e for e in self.fabric.policy.endpoints if (netns(e.unit), e.purpose) in self.nics]
-
-    def flows(self, services=None):
-        """Return all flows between the LANs by some services, or all, with what the policy says of them."""
-        return probe.matrix_flows(self.fabric.policy, self.ends(), services=services)
-
-    def probed(self, flows):
-        """Probe flows between the LANs."""
-        places = {probe.lan_name(each): self.place(each.unit, each.purpose) for each in self.ends()}
-        return probe.probe(self.python, flows, places, self.fabric.network.zoning.services)
-
-    def sessions_down(self, device, host):
-        peers = {}
-        for family in json.loads(self.on(host, "vtysh -c 'show bgp summary json'") or "{}").values():
-            peers |= {name: peer["state"] for name, peer in family.get("peers", {}).items()}
-        wanted = {str(a) for n in device.neighbours for a in (n.address.ipv4, n.address.ipv6)}
-        return [f"{name} {peers.get(name)}" for name in wanted if peers.get(name) != "Established"]
-
-
-def longest(title, watch):
-    """End a watch, say what it saw, and return the longest outage in seconds."""
-    report = watch.stop()
-    flows = report["flows"]
-    for each in flows:
-        print(
-            f"{title}: {' '.join(each['flow'])}: {each['answered']}/{each['sent']}, outages {each['outages']} s"
-        )
-    assert all(each["answered"] > each["sent"] / 2 for each in flows), flows
-    return max(each["longest"] for each in flows)
 
 
 @pytest.fixture(scope="module")
 def net(lab):
-    found = Net(lab)
+    found = Net(lab.site)
     found.settle()
     return found
 
@@ -252,64 +156,35 @@ def test_voice_and_video_have_their_own_queue(net):
 # --- Faults
 
 
-DISTRICT = [(("998", "government"), ("dc", "servers"))]
-
-
-def plane_end(net, family):
-    """Return (machine, device) of the plane's end of the line that the district's packets take."""
-    target = getattr(net.nic("dc", "servers").address, family)
-    line = json.loads(net.on("d-998", f"ip -j route get {target}"))[0]["dev"]
-    mine = next(i for i in net.device("d-998").links if i.name == line)
-    plane = net.fabric.by_name[mine.far]
-    return plane.name, next(i.name for i in plane.links if (i.far, i.purpose) == ("d-998", mine.purpose))
-
-
 @pytest.mark.parametrize("family", probe.FAMILIES)
 def test_a_line_that_goes_down_is_gone_round(net, family):
-    machine, device = plane_end(net, family)
+    end = net.plane_end(family)
     with net.watch(DISTRICT) as watch:
-        try:
-            time.sleep(1)
-            net.on(machine, f"ip link set {device} down")
+        time.sleep(1)
+        with net.line_down(*end):
             time.sleep(4)
-        finally:
-            net.on(machine, f"ip link set {device} up")
         net.settle()
         assert longest("line down", watch) < FOUND
 
 
 @pytest.mark.parametrize("family", probe.FAMILIES)
 def test_a_line_that_goes_silent_is_found_by_bfd(net, family):
-    machine, device = plane_end(net, family)
-    chains = {"prerouting": "iifname", "output": "oifname", "forward": "oifname"}
-    drop = "".join(
-        f"add chain inet outage {hook} {{ type filter hook {hook} priority -400; }}\n"
-        f"add rule inet outage {hook} {key} {device} drop\n"
-        for hook, key in chains.items()
-    )
+    end = net.plane_end(family)
     with net.watch(DISTRICT) as watch:
-        try:
-            time.sleep(1)
-            net.on(machine, f"nft -f - <<'E'\nadd table inet outage\n{drop}E")
+        time.sleep(1)
+        with net.line_silent(*end):
             time.sleep(4)
-        finally:
-            net.on(machine, "nft delete table inet outage")
         net.settle()
         assert longest("line silent", watch) < FOUND
 
 
 def test_a_core_router_that_is_lost_is_replaced(net):
     """One after the other, so that the second one has the virtual addresses of both families when it is lost."""
-    flows = [(("99801", "government"), ("dc", "servers")), *DISTRICT]
     for machine in ("core1", "core2"):
-        with net.watch(flows) as watch:
-            try:
-                time.sleep(1)
-                podman.run("kill", net.container(machine))
+        with net.watch(COMMUNE + DISTRICT) as watch:
+            time.sleep(1)
+            with net.machine_lost(machine):
                 time.sleep(8)
-            finally:
-                podman.run("start", net.container(machine))
-                lab_up.ensure_outside(net.site, print)
             net.settle()
             assert longest(f"{machine} lost and back", watch) < FOUND
     states = net.on("core1", "vtysh -c 'show vrrp summary'").split()

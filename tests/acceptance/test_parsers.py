@@ -21,6 +21,7 @@ CENTRE = DualAddress.model_validate({"ipv6": "fd77::c9", "ipv4": "10.77.0.201"})
 FULL = Options.model_validate(
     {
         "dns": CENTRE,
+        "authority": {"server": CENTRE, "zones": [ZONE], "anchors": [f"{ZONE}. IN DS 1 13 2 {'ab' * 32}"]},
         "ntp": CENTRE,
         "syslog": {"server": CENTRE, "name": f"logs.{ZONE}"},
         "snmp": {"user": "reader", "auth": "only-for-parsers", "privacy": "only-for-parsers"},
@@ -29,6 +30,10 @@ FULL = Options.model_validate(
 #: File -> what reads it; the last word is the file. nft asks the kernel: in a network namespace of its own.
 CHECKS = {name: " ".join(file.check).replace("{}", "") for name, file in FILES.items() if file.check}
 CHECKS["nftables.conf"] = f"unshare -n {CHECKS['nftables.conf']}"
+
+
+#: What only core routers have.
+CORE_ONLY = ["unbound.conf"]
 
 
 def archive(texts):
@@ -67,10 +72,19 @@ def rendered():
     return Renderer(fabric_of(SITE, EPOCH), FULL).all_files()
 
 
-@pytest.mark.parametrize("name", list(CHECKS))
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in CORE_ONLY])
 def test_every_router_of_the_province_has_a_file_that_its_program_takes(machine, rendered, name):
     texts = {f"{router}/{name}": files[name] for router, files in rendered.items() if name in files}
     assert len(texts) > 150
+    assert refused(machine, texts, reading(CHECKS[name], name)) == []
+    broken = {path: text + "\nthis is no configuration {\n" for path, text in list(texts.items())[:1]}
+    assert len(refused(machine, broken, reading(CHECKS[name], name))) == 1
+
+
+@pytest.mark.parametrize("name", CORE_ONLY)
+def test_every_core_router_has_a_file_that_its_program_takes(machine, rendered, name):
+    texts = {f"{router}/{name}": files[name] for router, files in rendered.items() if name in files}
+    assert len(texts) == 2
     assert refused(machine, texts, reading(CHECKS[name], name)) == []
     broken = {path: text + "\nthis is no configuration {\n" for path, text in list(texts.items())[:1]}
     assert len(refused(machine, broken, reading(CHECKS[name], name))) == 1

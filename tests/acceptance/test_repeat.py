@@ -1,7 +1,5 @@
 """Doing it again changes nothing."""
 
-from infra import paths
-from infra.render.inventory import inventory
 from tests.acceptance.conftest import SITE, tinh
 
 
@@ -12,13 +10,8 @@ def test_diff_right_after_up_reports_no_change(lab):
 
 def test_day_0_a_second_time_changes_nothing_on_any_machine(lab, tmp_path):
     from infra.ansible import play
-    from lab.toolchain import artifact
-    from lab.up import ARTIFACTS
+    from lab.up import hosts_of
 
-    state = paths.state(SITE)
-    hosts = inventory(
-        lab.site, ssh=state.ssh, pki=state.pki, artifacts={n: str(artifact(n)) for n in ARTIFACTS}
-    )
-    recap = play("site.yml", hosts, log=tmp_path / "log")
+    recap = play("site.yml", hosts_of(lab.site), log=tmp_path / "log")
     assert recap.changed_tasks == []
     assert set(recap.ok) == {m.name for m in lab.site.all_machines()}

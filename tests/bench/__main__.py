@@ -1,6 +1,7 @@
-"""`python -m tests.bench`: measure, print tables, and write JSON.
+"""`python -m tests.bench`: measure section by section, print one table, and write JSON.
 
-Exit code 0 when everything was measured, whether goals are met or not; 1 when something could not be.
+A section that fails does not keep the next ones from being measured; one that needs the lab is left out where that is
+not up, and named. Exit code 0 when everything was measured, whether goals are met or not; 1 when something failed.
 """
 
 from __future__ import annotations
@@ -10,24 +11,49 @@ import os
 import platform
 import sys
 import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from cli.copies import stop_cleanly
 from infra import timings
 from infra.errors import TinhError
 from infra.model.site import load_site
-from tests.bench import address, render, routers
+from tests.bench import address, backup, failover, gateway, outage, render, restore, routers
 from tests.bench.contest import Contest, Result
+from tests.bench.figures import Row, at_most, table
+from tests.bench.machines import find_tools
 from tests.bench.measure import MeasureError, Sample, run
 
 HELP_GOAL = 0.150
+LAB = "lab"
+#: Data and lines of a section.
+Found = tuple[Any, Sequence[Row]]
 
 
-def machine() -> dict[str, object]:
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench.
+
+    Args:
+        name: key of its data in the report.
+        measure: returns its data and its lines.
+        lab: it needs the running lab.
+    """
+
+    name: str
+    measure: Callable[[], Found]
+    lab: bool = False
+
+
+def machine() -> dict[str, Any]:
     """Return what the numbers depend on."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
@@ -38,22 +64,33 @@ def machine() -> dict[str, object]:
     }
 
 
-def phases(site: str) -> list[dict[str, object]]:
-    """Return the last cold and the last warm time of every recorded phase."""
+def phases(site: str) -> Found:
+    """Return the last cold and the last warm time of every recorded phase; nothing is measured for it."""
     last = {(row.phase, row.cold): row for row in timings.read(site)}
-    return [
-        {"phase": row.phase, "cold": row.cold, "seconds": row.seconds, "at": row.at}
-        for _, row in sorted(last.items(), key=lambda item: (item[0][0], not item[0][1]))
-    ]
+    found = [row for _, row in sorted(last.items(), key=lambda item: (item[0][0], not item[0][1]))]
+    data = [{"phase": r.phase, "cold": r.cold, "seconds": r.seconds, "at": r.at} for r in found]
+    lines = [
+        Row(
+            section=f"{site} phases", what=f"{r.phase}, {'cold' if r.cold else 'warm'}, {r.at}", unit="s",
+            values=(r.seconds,),
+        )
+        for r in found
+    ]  # fmt: skip
+    return data, lines
 
 
-def start(rounds: int) -> Sample:
+def start(rounds: int) -> Found:
     """Measure `tinh --help`."""
     tinh = Path(sys.prefix) / "bin" / "tinh"
-    return Sample(tuple(run([tinh, "--help"], dict(os.environ)) for _ in range(rounds)))
+    found = Sample(tuple(run([tinh, "--help"], dict(os.environ)) for _ in range(rounds)))
+    row = Row(
+        section="tinh", what="tinh --help", unit="ms", values=tuple(1000 * value for value in found.times),
+        goal=at_most(1000 * HELP_GOAL, "ms"),
+    )  # fmt: skip
+    return found.data() | {"allowed": HELP_GOAL, "met": row.met}, [row]
 
 
-def contest(site_name: str, counts: list[int], rounds: int) -> list[Result]:
+def contest(site_name: str, counts: Sequence[int], rounds: int) -> list[Result]:
     """Measure Pulumi against kubectl on a site."""
     from cli.runner import environment
 
@@ -74,124 +111,160 @@ def contest(site_name: str, counts: list[int], rounds: int) -> list[Result]:
             return [result for count in counts for result in both.rounds(count, rounds)]
 
 
+def of_results(found: Sequence[Result] | Sequence[address.Result]) -> Found:
+    """Return data and lines of results."""
+    return [each.data() for each in found], [each.row() for each in found]
+
+
+def of_rows(found: Sequence[Row]) -> Found:
+    """Return lines as data, too."""
+    return [row.data() for row in found], found
+
+
+def of_render(found: dict[str, Any]) -> Found:
+    """Return data and line of rendering."""
+    return found, [render.row(found)]
+
+
+def of_routers(found: Sequence[routers.Result]) -> Found:
+    """Return data and lines of changing routers."""
+    return [each.data() for each in found], routers.rows(found)
+
+
+def of_sealing(found: dict[str, Any]) -> Found:
+    """Return data and lines of sealing."""
+    return found, backup.rows(found["mib"] << 20, found["seconds"])
+
+
+def sections(site: str, counts: Sequence[int], rounds: int, mib: int) -> list[Section]:
+    """Return all sections, those that disturb nothing first.
+
+    Args:
+        site: whose cluster Pulumi and kubectl are compared on.
+        counts: numbers of objects for that.
+        rounds: of each section; losing a primary takes two more, so that there is a p95.
+        mib: size of what is backed up.
+    """
+    return [
+        Section("phases", lambda: phases(site)),
+        Section("help", lambda: start(11)),
+        Section("address", lambda: of_results(address.measure(rounds))),
+        Section("render", lambda: of_render(render.measure(address.SITE, address.EPOCH, rounds))),
+        Section("sealing", lambda: of_sealing(backup.measure(mib << 20, rounds))),
+        Section("contest", lambda: of_results(contest(site, counts, rounds))),
+        Section("gateway", lambda: of_rows(gateway.measure(LAB, rounds)), lab=True),
+        Section("backup", lambda: of_rows(restore.measure(LAB, mib, rounds)), lab=True),
+        Section("failover", lambda: of_rows(failover.measure(LAB, rounds + 2)), lab=True),
+        Section("routers", lambda: of_routers(routers.measure(LAB, rounds)), lab=True),
+        Section("outage", lambda: of_rows(outage.measure(LAB, rounds)), lab=True),
+    ]
+
+
+@dataclass
+class Outcome:
+    """What came of all sections."""
+
+    data: dict[str, Any]
+    rows: list[Row]
+    skipped: dict[str, str]
+    failed: dict[str, str]
+
+
+def measure_all(wanted: Sequence[Section], lab: bool, tell: Callable[[str], None]) -> Outcome:
+    """Measure section by section; after Ctrl-C what was measured is returned.
+
+    Args:
+        wanted: the sections.
+        lab: whether the lab is up; it is not brought up for timings.
+        tell: gets a line per section.
+    """
+    found = Outcome({}, [], {}, {})
+    for section in wanted:
+        if section.lab and not lab:
+            found.skipped[section.name] = "the lab is not up"
+            continue
+        tell(f"measuring: {section.name}")
+        try:
+            found.data[section.name], rows = section.measure()
+            found.rows += rows
+        except KeyboardInterrupt:
+            found.failed[section.name] = "interrupted; the sections after it were not measured"
+            break
+        except (MeasureError, TinhError) as error:
+            found.failed[section.name] = str(error)
+        except Exception:
+            # A defect in one section must not lose what others have taken half an hour for.
+            found.failed[section.name] = traceback.format_exc(limit=-3)
+        if section.name in found.failed:
+            tell(f"error: could not measure {section.name}: {found.failed[section.name]}")
+    return found
+
+
 @click.command()
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Also write the report to this file."
 )
-@click.option("--site", default="sim", show_default=True, help="Site whose cluster is used.")
+@click.option("--site", default="sim", show_default=True, help="Site on whose cluster Pulumi is measured.")
 @click.option("--objects", "counts", multiple=True, type=int, default=(150, 1000), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-def main(json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int) -> None:
-    """Measure what tinh and Pulumi cost."""
+@click.option("--mib", type=click.IntRange(min=16), default=256, show_default=True, help="Size of a backup.")
+@click.option("--only", multiple=True, metavar="SECTION", help="Only this section; may be repeated.")
+def main(
+    json_file: Path | None, site: str, counts: tuple[int, ...], rounds: int, mib: int, only: tuple[str, ...]
+) -> None:
+    """Measure what tinh costs, beside what one would use instead."""
+    stop_cleanly()
+    wanted = sections(site, counts, rounds, mib)
+    if unknown := set(only) - {section.name for section in wanted}:
+        names = ", ".join(section.name for section in wanted)
+        raise click.UsageError(f"no section {', '.join(sorted(unknown))}; there are {names}")
+    wanted = [section for section in wanted if not only or section.name in only]
     try:
-        first = machine()
-        began = start(11)
-        plans = address.measure(rounds)
-        rendered = render.measure(address.SITE, address.EPOCH, rounds)
-        changed = routers.measure("lab", rounds) if lab_runs() else []
-        results = contest(site, list(counts), rounds)
-    except (MeasureError, TinhError) as error:
+        lab = lab_runs()
+    except TinhError as error:  # the kubeconfig reaches a stranger's cluster
         click.echo(f"error: could not measure: {error}", err=True)
         sys.exit(1)
+    first = machine()
+    found = measure_all(wanted, lab, lambda line: click.echo(line, err=True))
     report = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "site": site,
         "machine": first,
-        "phases": phases(site),
-        "help": began.data() | {"allowed": HELP_GOAL, "met": began.seconds <= HELP_GOAL},
-        "address": [result.data() for result in plans],
-        "render": rendered,
-        "routers": [result.data() for result in changed],
-        "contest": [result.data() for result in results],
+        **found.data,
+        "rows": [row.data() for row in found.rows],
+        "skipped": found.skipped,
+        "failed": found.failed,
     }
     if json_file:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
-    show(report, results, plans, began)
-    show_network(rendered, changed)
+    show(site, first, found)
+    sys.exit(1 if found.failed else 0)
 
 
 def lab_runs() -> bool:
     """Return whether the lab of this instance runs; it is not brought up for timings."""
     from lab.up import is_up
 
-    return is_up("lab")
+    find_tools()
+    return is_up(LAB)
 
 
-def show_network(rendered: dict[str, object], changed: list[routers.Result]) -> None:
-    """Print what concerns routers."""
-    console = Console(width=max(120, Console().width))
-    console.print(
-        f"render: {rendered['devices']} routers of {rendered['site']} {rendered['epoch']}, "
-        f"{rendered['files']} files in {rendered['seconds']} s (goal {rendered['goal']} s): "
-        f"{verdict(bool(rendered['met']))}"
-    )
-    if not changed:
-        console.print("routers: the lab is not up, so changing them was not measured")
-        return
-    table = Table(
-        "way", "routers", "seconds", "CPU s", "to plain Ansible", title="change the filter of every router"
-    )
-    base = next(result.sample.seconds for result in changed if result.way == routers.WAYS[-1])
-    for result in changed:
-        data, ratio = result.sample.data(), result.sample.seconds / base
-        table.add_row(result.way, str(result.routers), text(result.sample), str(data["cpu"]), f"{ratio:.2f}")
-    console.print(table)
-
-
-def verdict(met: bool) -> str:
-    """Return the words for a goal."""
-    return "[green]met[/]" if met else "[red]not met[/]"
-
-
-def text(sample: Sample) -> str:
-    """Return median and spread."""
-    seconds = [run.seconds for run in sample.runs]
-    return f"{sample.seconds:.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
-
-
-def show(report: dict, results: list[Result], plans: list[address.Result], began: Sample) -> None:
+def show(site: str, facts: dict[str, Any], found: Outcome) -> None:
     """Print the report."""
-    console = Console(width=max(120, Console().width))
-    facts = report["machine"]
+    console = Console(width=max(180, Console().width))
     console.print(
         f"{facts['cores']} cores, {facts['memory_gib']} GiB, kernel {facts['kernel']}, "
-        f"load {facts['load']:.1f} at the start; site {report['site']}"
+        f"load {facts['load']:.1f} at the start; Pulumi on site {site}"
     )
-    if report["site"] == "sim":
+    if site == "sim":
         from lab.sim.engine import SIMULATED
 
         console.print(SIMULATED)
-    table = Table("phase", "cold", "seconds", "measured", title="phases (last run of each)")
-    for row in report["phases"]:
-        table.add_row(row["phase"], "cold" if row["cold"] else "warm", f"{row['seconds']:.1f}", row["at"])
-    console.print(table)
-
-    columns = (
-        "objects",
-        "step",
-        "pulumi s",
-        "kubectl s",
-        "ratio",
-        "allowed s",
-        "goal",
-        "peak MiB pulumi/kubectl",
-    )
-    table = Table(*columns, title="median (min-max) of the rounds")
-    for result in results:
-        sides = [text(side) for side in (result.pulumi, result.kubectl)]
-        peaks = "/".join(f"{side.peak / 2**20:.0f}" for side in (result.pulumi, result.kubectl))
-        ratio = f"{result.pulumi.seconds / result.kubectl.seconds:.1f}"
-        table.add_row(
-            str(result.count), result.step, *sides, ratio, f"{result.allowed:.1f}", verdict(result.met), peaks
-        )
-    console.print(table)
-    table = Table("address plan", "prefixes", "seconds", "allowed s", "goal", title="compile and prove")
-    for plan in plans:
-        seconds = f"{plan.sample.seconds:.2f}"
-        table.add_row(plan.case, str(plan.prefixes), seconds, f"{plan.allowed:.1f}", verdict(plan.met))
-    console.print(table)
-    met = verdict(report["help"]["met"])
-    console.print(f"tinh --help: {began.seconds * 1000:.0f} ms (goal {HELP_GOAL * 1000:.0f} ms): {met}")
+    console.print(table(found.rows))
+    for name, why in found.skipped.items():
+        console.print(f"not measured: {name}: {why}")
+    for name, why in found.failed.items():
+        console.print(f"[red]failed[/]: {name}: {escape(why)}")
 
 
 if __name__ == "__main__":

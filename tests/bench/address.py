@@ -15,6 +15,7 @@ from infra.address.verify import verify
 from infra.model.network import Network
 from infra.model.province import Profile, Province, load_province
 from infra.model.unit import Level, Unit
+from tests.bench.figures import Row, at_most
 from tests.bench.measure import MeasureError, Run, Sample
 
 SITE, EPOCH = "quang-binh", "2023"
@@ -44,6 +45,12 @@ class Result:
     def met(self) -> bool:
         """Whether the goal is met."""
         return self.sample.seconds <= self.allowed
+
+    def row(self) -> Row:
+        """Return its line of the table."""
+        what = f"compile and prove the plan of {self.case}, {self.prefixes} prefixes"
+        goal = at_most(self.allowed)
+        return Row(section="address plan", what=what, unit="s", values=self.sample.times, goal=goal)
 
     def data(self) -> dict[str, object]:
         """Return what goes into the report."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.figures import Goal, Row
 from tests.bench.measure import Run, Sample, run
 from tests.bench.objects import NAMESPACE, SAMPLES, SETUP, objects
 
@@ -37,6 +38,15 @@ class Result:
     def met(self) -> bool:
         """Tell whether the median meets the goal."""
         return self.pulumi.seconds <= self.allowed
+
+    def row(self) -> Row:
+        """Return its line of the table."""
+        times, plus = GOALS[self.step]
+        words = f"<= {times:g} x kubectl + {plus:g} s"
+        return Row(
+            section="pulumi", what=f"{self.step} of {self.count} objects", unit="s", values=self.pulumi.times,
+            instead=self.kubectl.times, way="kubectl", goal=Goal(words=words, met=lambda _: self.met),
+        )  # fmt: skip
 
     def data(self) -> dict[str, object]:
         """Return what goes into the report."""

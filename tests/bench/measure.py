@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class Sample:
     def seconds(self) -> float:
         """Return the median time."""
         return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Return the times of all runs."""
+        return tuple(run.seconds for run in self.runs)
 
     @property
     def peak(self) -> int:
@@ -88,6 +93,13 @@ def run(argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = N
             tail = out.read()[-2000:].decode("utf-8", "replace")
             raise MeasureError(f"{' '.join(map(str, argv))} ended with code {code}:\n{tail}")
     return Run(seconds, peak[0], _cpu() - before)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long something took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _cpu() -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -16,11 +17,12 @@ from infra.errors import TinhError
 from infra.model.province import load_record
 from infra.network.fabric import Fabric
 from infra.render.router import Renderer
+from tests.bench.figures import Row, at_most
 
 GOAL = 2.0  # seconds
 
 
-def measure(site: str, epoch: str | None, rounds: int) -> dict[str, object]:
+def measure(site: str, epoch: str | None, rounds: int) -> dict[str, Any]:
     """Return the times of several rounds, wall clock and of this process's processor time, in seconds."""
     plan = plan_at(load_record(site), epoch)
     wall, cpu, texts = [], [], {}
@@ -42,6 +44,12 @@ def measure(site: str, epoch: str | None, rounds: int) -> dict[str, object]:
         "goal": GOAL,
         "met": best <= GOAL,
     }
+
+
+def row(found: dict[str, Any]) -> Row:
+    """Return the line of what `measure` has found."""
+    what = f"{found['devices']} routers of {found['site']} {found['epoch']}, {found['files']} files"
+    return Row(section="render", what=what, unit="s", values=tuple(found["rounds"]), goal=at_most(GOAL))
 
 
 @click.command()

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +23,14 @@ from pathlib import Path
 
 import click
 
-from infra import paths
+from infra import dnssec, paths
 from infra.errors import TinhError
 from infra.model.network import RouterRole
 from infra.model.site import load_site
-from infra.network.of_site import fabric_of, host_name, options_of
+from infra.network.of_site import authority_of, fabric_of, host_name, options_of
 from infra.providers.router.transport import AnsibleRouters, UnreachableError, of_site
 from infra.render.router import Renderer
+from tests.bench.figures import Row
 from tests.bench.measure import MeasureError, Sample, run
 
 FILE = "nftables.conf"
@@ -54,7 +55,8 @@ def filters(site: str) -> dict[str, str]:
     """Return ssh name of each router -> its filter."""
     place = load_site(site)
     fabric = fabric_of(site)
-    renderer = Renderer(fabric, options_of(place))
+    authority = authority_of(place, fabric.network, dnssec.keys(site))
+    renderer = Renderer(fabric, options_of(place, authority))
     return {host_name(d, place): renderer.device_files(d)[FILE] for d in fabric.devices}
 
 
@@ -137,6 +139,18 @@ def measure(site: str, rounds: int) -> list[Result]:
     return [
         Result(way, len(texts) - (way == "one away"), Sample(tuple(found))) for way, found in times.items()
     ]
+
+
+def rows(found: Sequence[Result]) -> list[Row]:
+    """Return the lines of all ways, held against the last one."""
+    *ours, plainly = found
+    return [
+        Row(
+            section="routers", what=f"change the filter of {each.routers} routers: {each.way}", unit="s",
+            values=each.sample.times, instead=plainly.sample.times, way=plainly.way,
+        )
+        for each in ours
+    ]  # fmt: skip
 
 
 @click.command()

@@ -70,6 +70,16 @@ def test_services_ask_for_both_families_and_are_not_awaited(objs: list[Object]) 
     assert service["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
 
 
+def test_a_certificate_is_written_as_it_is_stored() -> None:
+    spec = {"secretName": "tls", "duration": "2160h", "renewBefore": "360h", "isCA": False}
+    made = {"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "a"}}
+    (prepared,) = prepare([made | {"spec": spec}], SiteKind.LAB)
+    stored = {"secretName": "tls", "duration": "2160h0m0s", "renewBefore": "360h0m0s"}
+    assert prepared["spec"] == stored
+    (authority,) = prepare([made | {"spec": {"isCA": True}}], SiteKind.LAB)
+    assert authority["spec"] == {"isCA": True}
+
+
 def test_a_finished_job_stays() -> None:
     job = {
         "apiVersion": "batch/v1",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from infra.components.edge.dns import DnsArgs, dns_server
@@ -10,6 +12,7 @@ from infra.components.edge.load_balancer import pools
 from infra.components.edge.public_name import PublicNameArgs, public_name
 from infra.components.manifest import Object
 from infra.model.site import Site
+from infra.render.zones import ZoneFile
 
 
 def of(objs: list[Object], kind: str) -> Object:
@@ -92,22 +95,26 @@ def test_a_name_has_a_certificate_of_its_own_and_its_listener_uses_it(published:
 def test_a_name_is_only_served_over_https_and_says_so_for_a_year(published: list[Object]) -> None:
     route = of(published, "HTTPRoute")["spec"]
     assert [(ref["kind"], ref["sectionName"]) for ref in route["parentRefs"]] == [("ListenerSet", "https")]
-    (rule,) = route["rules"]
-    header = rule["filters"][0]["responseHeaderModifier"]["set"]
-    assert header == [{"name": "Strict-Transport-Security", "value": "max-age=31536000"}]
+    headers = of(published, "ClientTrafficPolicy")["spec"]["headers"]["lateResponseHeaders"]
+    assert headers["set"] == [{"name": "Strict-Transport-Security", "value": "max-age=31536000"}]
 
 
 @pytest.fixture
 def server(lab: Site) -> list[Object]:
-    args = DnsArgs(
+    return dns_server(dns_args(lab))
+
+
+def dns_args(lab: Site, text: str = "zone", tags: tuple[int, ...] = (7,)) -> DnsArgs:
+    return DnsArgs(
         namespace="dns",
-        zone=lab.zone,
-        zone_file="zone",
+        zones=[ZoneFile(lab.zone, text, public=True), ZoneFile("units.x.test", "units", public=False)],
+        keys={"1.pem": "PEM"},
+        tags=tags,
+        resolvers=[lab.segments["servers"].prefix],
         address=lab.front_door.dns,
-        image="coredns:1",
+        image="knot:1",
         replicas=1,
     )
-    return dns_server(args)
 
 
 def test_the_dns_server_answers_both_transports_on_fixed_addresses_of_both_families(
@@ -122,24 +129,30 @@ def test_the_dns_server_answers_both_transports_on_fixed_addresses_of_both_famil
     }
 
 
-def test_the_dns_server_knows_its_zone_and_no_other(server: list[Object]) -> None:
-    corefile = of(server, "ConfigMap")["data"]["Corefile"]
-    assert corefile.count("{") == 1
-    assert corefile.startswith("lab.tinh.test:1053 {")
-    assert "forward" not in corefile
+def test_the_dns_server_knows_its_zones_and_no_others(server: list[Object]) -> None:
+    data = of(server, "ConfigMap")["data"]
+    assert set(data) == {"knot.conf", "lab.tinh.test.zone", "units.x.test.zone"}
+    zones = data["knot.conf"].split("\nzone:\n")[1]
+    assert zones == "  - domain: lab.tinh.test\n  - domain: units.x.test\n    module: mod-queryacl/inside\n"
+    assert "address: [fd77::/64, 10.77.0.0/24]" in data["knot.conf"]
 
 
-def test_a_changed_zone_starts_new_servers(lab: Site) -> None:
-    def annotation(zone_file: str) -> str:
-        args = DnsArgs(
-            namespace="dns",
-            zone="x.test",
-            zone_file=zone_file,
-            address=lab.front_door.dns,
-            image="c",
-            replicas=1,
-        )
-        template = of(dns_server(args), "Deployment")["spec"]["template"]
+def test_keys_are_seen_by_the_import_alone_and_a_server_without_signatures_is_not_ready(
+    server: list[Object],
+) -> None:
+    assert of(server, "Secret")["stringData"] == {"1.pem": "PEM"}
+    pod = of(server, "Deployment")["spec"]["template"]["spec"]
+    (container,), (first,) = pod["containers"], pod["initContainers"]
+    assert "keys" in {mount["name"] for mount in first["volumeMounts"]}
+    assert "keys" not in {mount["name"] for mount in container["volumeMounts"]}
+    assert first["securityContext"] == container["securityContext"]
+    assert "RRSIG" in container["readinessProbe"]["exec"]["command"][-1]
+
+
+def test_a_changed_zone_or_key_starts_new_servers(lab: Site) -> None:
+    def annotation(*more: Any) -> str:
+        template = of(dns_server(dns_args(lab, *more)), "Deployment")["spec"]["template"]
         return template["metadata"]["annotations"]["tinh/config"]
 
     assert annotation("one") == annotation("one") != annotation("other")
+    assert annotation("one", (7,)) != annotation("one", (7, 8))

@@ -43,6 +43,17 @@ def test_the_facts_of_identity_are_valid() -> None:
         (lambda facts: [basis.update(in_force=False) for basis in facts["basis"]], "in force"),
         (lambda facts: facts["basis"][0].update(seen="X"), "basis.0.seen"),
         (lambda facts: facts["data"][0].update(engine="oracle"), "data.0.engine"),
+        (lambda facts: facts["data"][0].pop("data_class"), "data.0.data_class"),
+        (lambda facts: facts["data"][0].pop("personal_data"), "data.0.personal_data"),
+        (lambda facts: facts["data"][0].update(sharing="secret"), "data.0.sharing"),
+        (lambda facts: facts["data"][0].update(engine="bucket"), "an image belongs to engine postgresql"),
+        (lambda facts: facts["data"][0].pop("image"), "an image belongs to engine postgresql"),
+        (lambda facts: facts["data"][0].update(lock_days=3), "lock_days belongs to engine bucket"),
+        (
+            lambda facts: facts["data"][0].update(data_class="core", sharing="open"),
+            "core data cannot be open",
+        ),
+        (lambda facts: facts["data"].append(facts["data"][0]), "two data stores have the same name"),
         (lambda facts: facts["links"][0].update(url="no url"), "links.0.url"),
     ],
 )
@@ -75,3 +86,11 @@ def test_two_platforms_cannot_publish_one_name(tmp_path: Path, lab: Site) -> Non
 def test_a_national_platform_is_not_deployed_in_the_province(tmp_path: Path, lab: Site) -> None:
     write(tmp_path, "one", lambda facts: facts.update(provider="national"))
     assert load_platforms(lab.model_copy(update={"platforms": ["one"]}), root=tmp_path) == []
+
+
+def test_a_store_has_its_platforms_owner_and_targets_unless_it_says_otherwise(tmp_path: Path) -> None:
+    (own,) = load_platform("identity").data
+    assert (own.owner.code, own.recovery.point) == ("stttt", 5)
+    write(tmp_path, "other", lambda facts: facts["data"][0].update(recovery={"point": 0, "time": 5}))
+    (changed,) = load_platform("other", root=tmp_path).data
+    assert (changed.recovery.point, changed.owner.code) == (0, "stttt")

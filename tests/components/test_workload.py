@@ -59,13 +59,14 @@ def test_dns_is_allowed_over_both_transports() -> None:
     assert {port["protocol"] for port in rule["ports"]} == {"UDP", "TCP"}
 
 
-def test_a_database_is_open_to_its_clients_operator_and_replicas_only(lab: Site) -> None:
+def test_a_database_is_open_to_its_clients_operator_replicas_and_scraper_only(lab: Site) -> None:
     rules = allow.postgresql(lab, "db", APP)
     ingress = [peer for rule in rules for item in rule.spec.get("ingress", []) for peer in item["from"]]
     assert ingress == [
         {"podSelector": {"matchLabels": APP}},
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "cnpg-system"}}},
         {"podSelector": {"matchLabels": {"cnpg.io/cluster": "db"}}},
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}},
     ]
 
 

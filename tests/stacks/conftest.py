@@ -10,19 +10,30 @@ import pytest
 
 from infra import paths
 from infra.components.bundle import load
-from infra.contract import BaseContract
+from infra.contract import BaseContract, DataContract
+from infra.model.data import load_data
 from infra.model.site import load_site
 from infra.stackinfo import parse_stack
-from stacks import base, network, platforms
+from stacks import base, data, network, platforms
 from stacks.context import Context
-from tests.conftest import Deploy, Engine
+from tests.conftest import Deploy, Engine, known_key
 
 BUNDLES = Path(__file__).parent / "bundles"
 UID = "00000000-0000-4000-8000-000000000001"
 BASE = BaseContract(
-    cluster=UID, storage_class="local-path", issuer="site-ca", gateway="edge", gateway_namespace="edge"
+    cluster=UID,
+    storage_class="local-path",
+    issuer="site-ca",
+    site_issuer="site-ca",
+    gateway="edge",
+    gateway_namespace="edge",
 )
-LAYERS = {"network": network.deploy, "base": base.deploy, "platforms": platforms.deploy}
+LAYERS = {
+    "network": network.deploy,
+    "base": base.deploy,
+    "data": data.deploy,
+    "platforms": platforms.deploy,
+}
 
 
 @pytest.fixture
@@ -36,6 +47,7 @@ def declare(deploy: Deploy, state: Path) -> Callable[[str], Engine]:
         pki.mkdir(exist_ok=True)
         (pki / "ca.crt").write_text("CERTIFICATE")
         (pki / "ca.key").write_text("KEY")
+        known_key(site.name)
         context = Context(
             info=info,
             site=site,
@@ -43,7 +55,17 @@ def declare(deploy: Deploy, state: Path) -> Callable[[str], Engine]:
             manifest=lambda name: load(BUNDLES / f"{name}.yaml"),
             secret=lambda name: pulumi.Output.secret(f"secret of {name}"),
         )
-        contracts = {f"organization/tinh/base.{site.name}": {"contract": BASE.model_dump(mode="json")}}
+        below = DataContract(
+            authority="CERTIFICATE",
+            objects="https://objects.objects.svc",
+            streams="tls://streams.streams.svc:4222",
+            mail="mail.mail.svc",
+            classes=load_data(site).classes,
+        )
+        contracts = {
+            f"organization/tinh/{layer}.{site.name}": {"contract": promise.model_dump(mode="json")}
+            for layer, promise in (("base", BASE), ("data", below))
+        }
         return deploy(lambda: LAYERS[info.layer](context), stack=stack, outputs_of=contracts)
 
     return run

@@ -28,7 +28,7 @@ def test_no_kubernetes_object_and_no_provider_is_declared(declare):
 
 
 def test_a_site_without_a_network_has_no_such_layer(state):
-    assert layers_of("lab") == ("network", "base", "platforms")
-    assert layers_of("sim") == ("base", "platforms")
+    assert layers_of("lab") == ("network", "base", "data", "platforms")
+    assert layers_of("sim") == ("base", "data", "platforms")
     with pytest.raises(TinhError, match=r"network\.sim.*not implemented"):
         deploy(parse_stack("network.sim"), load_site("sim"))

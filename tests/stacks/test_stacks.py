@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from infra import contract, paths
-from infra.contract import BaseContract, PlatformsContract
+from infra.contract import BaseContract, DataContract, PlatformsContract
 from lab.toolchain import catalogue
 from tests.conftest import SECRET, Engine
 
 GOLDEN = Path(__file__).parent / "golden"
-STACKS = ["base.lab", "base.sim", "platforms.lab", "platforms.sim"]
+STACKS = [f"{layer}.{site}" for layer in ("base", "data", "platforms") for site in ("lab", "sim")]
 Declare = Callable[[str], Engine]
 
 
@@ -112,7 +112,7 @@ def test_the_authoritys_key_reaches_the_cluster_as_a_secret(declare: Declare) ->
 
 
 def test_the_simulated_site_awaits_no_operator_and_has_no_webhook(declare: Declare) -> None:
-    for stack in ("base.sim", "platforms.sim"):
+    for stack in ("base.sim", "data.sim", "platforms.sim"):
         engine = declare(stack)
         assert "pulumi.com/waitFor" not in str([item.inputs for item in engine.objects()])
         assert not engine.objects("ValidatingWebhookConfiguration")
@@ -122,7 +122,7 @@ def test_the_simulated_site_awaits_no_operator_and_has_no_webhook(declare: Decla
 def test_the_lab_awaits_certificate_gateway_and_database(declare: Declare) -> None:
     awaited = {
         item.kind: item.inputs["metadata"]["annotations"]["pulumi.com/waitFor"]
-        for stack in ("base.lab", "platforms.lab")
+        for stack in ("base.lab", "data.lab", "platforms.lab")
         for item in declare(stack).objects()
         if "pulumi.com/waitFor" in item.inputs["metadata"].get("annotations", {})
     }
@@ -143,15 +143,32 @@ def test_custom_resources_come_after_the_operator_that_serves_them(declare: Decl
 
 def test_only_data_is_protected(declare: Declare) -> None:
     assert [item.name for item in declare("base.lab").resources if item.protect] == []
+    below = {item.name for item in declare("data.lab").resources if item.protect}
+    assert below == {
+        "mail-PersistentVolumeClaim",
+        "mail-namespace",
+        "objects-PersistentVolumeClaim",
+        "objects-namespace",
+        "streams-StatefulSet-streams",
+        "streams-namespace",
+    }
     protected = {item.name for item in declare("platforms.lab").resources if item.protect}
-    assert protected == {"identity-namespace", "identity-db-cluster"}
+    assert protected == {
+        f"{name}-{what}" for name in ("identity", "portal", "gazette") for what in ("namespace", "db-cluster")
+    }
 
 
 def test_layers_export_contracts_that_the_next_layer_can_read(declare: Declare) -> None:
     base = contract.read(BaseContract, declare("base.lab").exports["contract"], "base.lab")
     assert (base.issuer, base.gateway, base.storage_class) == ("site-ca", "edge", "local-path")
+    data = contract.read(DataContract, declare("data.lab").exports["contract"], "data.lab")
+    assert (data.objects, data.mail) == ("https://objects.objects.svc", "mail.mail.svc")
     top = contract.read(PlatformsContract, declare("platforms.lab").exports["contract"], "platforms.lab")
-    assert top.urls == {"identity": "https://id.lab.tinh.test"}
+    assert top.urls == {
+        "identity": "https://id.lab.tinh.test",
+        "portal": "https://portal.lab.tinh.test",
+        "gazette": "https://congbao.lab.tinh.test",
+    }
 
 
 def test_published_names_use_the_issuer_and_gateway_of_the_contract(declare: Declare) -> None:
@@ -163,7 +180,11 @@ def test_published_names_use_the_issuer_and_gateway_of_the_contract(declare: Dec
 
 def test_the_database_password_never_passes_through_pulumi(declare: Declare) -> None:
     engine = declare("platforms.lab")
-    assert [item.inputs["metadata"]["name"] for item in engine.objects("Secret")] == ["bootstrap-admin"]
+    of_databases = {
+        name for item in engine.objects("Secret") if "-db-" in (name := item.inputs["metadata"]["name"])
+    }
+    # What opens their archives, and nothing else.
+    assert all(name.endswith("-db-archive") for name in of_databases)
     pod = engine.one("Deployment", "keycloak").inputs["spec"]["template"]["spec"]
     password = next(item for item in pod["containers"][0]["env"] if item["name"] == "KC_DB_PASSWORD")
     assert password["valueFrom"]["secretKeyRef"] == {"name": "identity-db-app", "key": "password"}
@@ -181,9 +202,9 @@ def test_every_image_that_a_stack_names_is_one_that_the_toolchain_provides(decla
     known = {catalogue.image_ref(tool) for tool in catalogue.load()}
     used = {
         image
-        for stack in ("base.lab", "platforms.lab")
+        for stack in ("base.lab", "data.lab", "platforms.lab")
         for item in declare(stack).objects()
         for image in images(item.inputs)
     }
-    assert len(used) == 4
+    assert len(used) == 12
     assert used <= known

@@ -143,9 +143,8 @@ def test_a_certificate_is_written_signed_and_checked_offline(client, tmp_path):
     assert result.return_value == 0, result.output
     (file,) = tmp_path.glob("*.json")
     assert file.with_suffix(".html").exists()
-    assert client["request"]["names"] == [
-        {"name": NAME, "path": "/realms/master/.well-known/openid-configuration"}
-    ]
+    asked = {each["name"]: each["path"] for each in client["request"]["names"]}
+    assert asked[NAME] == "/realms/master/.well-known/openid-configuration"
     assert run("verify", str(file)).return_value == 0
     public = json.loads(file.read_text())["signature"]["key"]
     assert run("verify", str(file), "--key", public).return_value == 0

@@ -12,14 +12,58 @@ import pulumi
 
 from infra import labels
 from infra.components.edge.load_balancer import requested
+from infra.components.edge.policies import GATEWAY_API, POLICY_API, client_traffic, target
 from infra.components.manifest import Component, Manifest, Object, wait_for
-from infra.components.workload.allow import Allow, between, dns, from_anywhere, to_managed_namespaces
+from infra.components.workload.allow import (
+    GATEWAY_PORT,
+    Allow,
+    between,
+    dns,
+    from_anywhere,
+    to_managed_namespaces,
+)
+from infra.model.exposure import Exposure
 from infra.model.net import DualAddress
 
-GATEWAY_API = "gateway.networking.k8s.io/v1"
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
-#: Envoy Gateway moves ports below 1024 up by this much, so that the proxy needs no capability.
-_PORT_SHIFT = 10000
+#: One line for each request, as JSON. The address and port are those of the connection, which no header can change;
+#: the query is left out, because it may hold somebody's data or a token.
+#: Source: https://www.envoyproxy.io/docs/envoy/v1.39.0/configuration/observability/access_log/usage
+ACCESS_LOG = {
+    "time": "%START_TIME%",
+    "client_address": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "client_port": "%DOWNSTREAM_DIRECT_REMOTE_PORT%",
+    "client_certificate": "%DOWNSTREAM_PEER_SUBJECT%",
+    "host": "%REQ(:AUTHORITY)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "protocol": "%PROTOCOL%",
+    "route": "%ROUTE_NAME%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+    "tls_cipher": "%DOWNSTREAM_TLS_CIPHER%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+}
+#: A line for each connection that ends before there is a request: no certificate, a wrong one, an old TLS version.
+CONNECTION_LOG = {
+    "time": "%START_TIME%",
+    "client_address": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "client_port": "%DOWNSTREAM_DIRECT_REMOTE_PORT%",
+    "host": "%REQUESTED_SERVER_NAME%",
+    "tls_failure": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+}
+#: Too many requests are refused before anything costly: a filter goes before each of these that a name has.
+_FILTERS = "envoy.filters.http"
+_AFTER_RATE_LIMIT = ("ext_proc", "buffer", "oauth2")
+#: Where HTTP comes in at the proxies, as GATEWAY_PORT is for HTTPS.
+_HTTP_PORT = 10080
 #: Labels that Envoy Gateway puts on the proxies it makes.
 _PROXY = {"app.kubernetes.io/component": "proxy", "app.kubernetes.io/managed-by": "envoy-gateway"}
 
@@ -34,6 +78,8 @@ class GatewayArgs:
         image: Envoy's image.
         replicas: number of proxies.
         simulated: nothing is awaited on a simulated site.
+        solvers: port 80 also serves routes of namespaces that publish: proofs for an ACME authority. The
+            Gateway's own namespace must be one of them then, for the redirect.
     """
 
     namespace: str
@@ -41,12 +87,13 @@ class GatewayArgs:
     image: str
     replicas: int
     simulated: bool
+    solvers: bool = False
 
 
 def envoy_namespace_rules() -> tuple[Allow, ...]:
     """Return what Envoy Gateway's namespace allows: clients, the proxies' configuration, and the backends."""
     return (
-        from_anywhere("clients", _PROXY, [80 + _PORT_SHIFT, 443 + _PORT_SHIFT]),
+        from_anywhere("clients", _PROXY, [_HTTP_PORT, GATEWAY_PORT]),
         # xDS, rate limit and Wasm configuration.
         *between("configuration", {}, [18000, 18001, 18002]),
         to_managed_namespaces("to-backends", _PROXY),
@@ -54,8 +101,19 @@ def envoy_namespace_rules() -> tuple[Allow, ...]:
     )
 
 
+def _logs() -> list[Object]:
+    """What the proxies write to their standard output."""
+
+    def setting(fields: Object, **more: object) -> Object:
+        sinks = [{"type": "File", "file": {"path": "/dev/stdout"}}]
+        return {"format": {"type": "JSON", "json": fields}, "sinks": sinks, **more}
+
+    failed = "has(connection.transport_failure_reason)"
+    return [setting(ACCESS_LOG), setting(CONNECTION_LOG, type="Listener", matches=[failed])]
+
+
 def gateway(args: GatewayArgs) -> list[Object]:
-    """Return EnvoyProxy, GatewayClass, Gateway and the redirect, in the order in which they depend."""
+    """Return EnvoyProxy, GatewayClass, Gateway, its policy and the redirect, in the order in which they depend."""
 
     def obj(api: str, kind: str, spec: Object, namespace: str | None = args.namespace) -> Object:
         metadata: Object = {"name": "edge", "labels": labels.labels("edge", "base")}
@@ -64,10 +122,15 @@ def gateway(args: GatewayArgs) -> list[Object]:
         return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
 
     proxy = obj(
-        "gateway.envoyproxy.io/v1alpha1",
+        POLICY_API,
         "EnvoyProxy",
         {
             "ipFamily": "DualStack",
+            "filterOrder": [
+                {"name": f"{_FILTERS}.local_ratelimit", "before": f"{_FILTERS}.{later}"}
+                for later in _AFTER_RATE_LIMIT
+            ],
+            "telemetry": {"accessLog": {"settings": _logs()}},
             "provider": {
                 "type": "Kubernetes",
                 "kubernetes": {
@@ -114,6 +177,7 @@ def gateway(args: GatewayArgs) -> list[Object]:
         },
         namespace=None,
     )
+    publishers = {"from": "Selector", "selector": {"matchLabels": {labels.PUBLISHES: "true"}}}
     edge = obj(
         GATEWAY_API,
         "Gateway",
@@ -124,12 +188,10 @@ def gateway(args: GatewayArgs) -> list[Object]:
                     "name": "http",
                     "protocol": "HTTP",
                     "port": 80,
-                    "allowedRoutes": {"namespaces": {"from": "Same"}},
+                    "allowedRoutes": {"namespaces": publishers if args.solvers else {"from": "Same"}},
                 }
             ],
-            "allowedListeners": {
-                "namespaces": {"from": "Selector", "selector": {"matchLabels": {labels.PUBLISHES: "true"}}}
-            },
+            "allowedListeners": {"namespaces": publishers},
         },
     )
     redirect = obj(
@@ -149,7 +211,15 @@ def gateway(args: GatewayArgs) -> list[Object]:
             ],
         },
     )
-    return [proxy, gateway_class, wait_for(edge, "Programmed", simulated=args.simulated), redirect]
+    # Names bring policies of their own; this one is for port 80.
+    slow = obj(
+        POLICY_API,
+        "ClientTrafficPolicy",
+        {"targetRefs": target("Gateway", "edge"), "timeout": client_traffic(Exposure())["timeout"]},
+    )
+    return [
+        proxy, gateway_class, slow, wait_for(edge, "Programmed", simulated=args.simulated), redirect,
+    ]  # fmt: skip
 
 
 class Gateway(Component):

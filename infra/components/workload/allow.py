@@ -12,6 +12,7 @@ from typing import Any
 
 from infra import labels
 from infra.components.manifest import Object
+from infra.model.net import DualAddress
 from infra.model.site import Role, Site
 
 #: Pods of a CloudNativePG cluster carry its name under this label.
@@ -19,8 +20,16 @@ CNPG_CLUSTER = "cnpg.io/cluster"
 ENVOY_NAMESPACE = "envoy-gateway-system"
 CNPG_NAMESPACE = "cnpg-system"
 POSTGRESQL_PORT = 5432
+#: Where the gateway's proxies listen for HTTPS: Envoy Gateway moves ports below 1024 up by 10000.
+GATEWAY_PORT = 10443
 #: HTTPS status port of every PostgreSQL instance; the operator and the other instances ask it.
 CNPG_STATUS_PORT = 8000
+_CNPG_METRICS_PORT = 9187
+#: Namespace, Service and workload of the object storage, and its pods' port.
+OBJECTS = "objects"
+OBJECTS_PORT = 7070
+#: Who may read metrics.
+SCRAPER_NAMESPACE = "observability"
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,40 @@ def from_anywhere(name: str, pods: dict[str, str], ports: Sequence[int | str]) -
     return Allow(name, _spec("Ingress", pods, [], ports))
 
 
+def from_namespaces(
+    name: str, pods: dict[str, str], namespaces: Sequence[str], ports: Sequence[int | str]
+) -> Allow:
+    """Let named namespaces reach a workload.
+
+    Raises:
+        ValueError: no namespace is named; such a rule would let everybody in.
+    """
+    if not namespaces:
+        raise ValueError(f"rule {name} names no namespace")
+    return Allow(name, _spec("Ingress", pods, [_in_namespace(item) for item in namespaces], ports))
+
+
+def to_namespace(
+    name: str, pods: dict[str, str], namespace: str, target: dict[str, str], ports: Sequence[int | str]
+) -> Allow:
+    """Let a workload use another namespace's workload, which needs an ingress rule of its own."""
+    return Allow(name, _spec("Egress", pods, [_in_namespace(namespace, target)], ports))
+
+
+def to_objects(name: str, pods: dict[str, str]) -> Allow:
+    """Let a workload use the object storage."""
+    return to_namespace(name, pods, OBJECTS, labels.selector(OBJECTS), [OBJECTS_PORT])
+
+
+def to_host(name: str, pods: dict[str, str], address: DualAddress, port: int) -> Allow:
+    """Let a workload use a host outside the cluster, over both families."""
+    peers: list[Object] = [
+        {"ipBlock": {"cidr": f"{address.ipv6}/128"}},
+        {"ipBlock": {"cidr": f"{address.ipv4}/32"}},
+    ]
+    return Allow(name, _spec("Egress", pods, peers, [port]))
+
+
 def between(name: str, pods: dict[str, str], ports: Sequence[int]) -> tuple[Allow, Allow]:
     """Let the selected pods of one namespace talk with one another."""
     peers: list[Object] = [{"podSelector": {"matchLabels": pods} if pods else {}}]
@@ -106,6 +149,24 @@ def between(name: str, pods: dict[str, str], ports: Sequence[int]) -> tuple[Allo
         Allow(f"{name}-in", _spec("Ingress", pods, peers, ports)),
         Allow(f"{name}-out", _spec("Egress", pods, peers, ports)),
     )
+
+
+def one_way(
+    name: str, source: dict[str, str], target: dict[str, str], ports: Sequence[int]
+) -> tuple[Allow, Allow]:
+    """Let some pods of one namespace use others of it."""
+    return (
+        Allow(f"{name}-in", _spec("Ingress", target, [{"podSelector": {"matchLabels": source}}], ports)),
+        Allow(f"{name}-out", _spec("Egress", source, [{"podSelector": {"matchLabels": target}}], ports)),
+    )
+
+
+def to_gateway(pods: dict[str, str]) -> Allow:
+    """Let pods use published names, over HTTPS through the gateway like everybody else.
+
+    The ports are the proxies' own: policies are enforced after the Service address is translated.
+    """
+    return Allow("to-gateway", _spec("Egress", pods, [_in_namespace(ENVOY_NAMESPACE)], [GATEWAY_PORT]))
 
 
 def to_managed_namespaces(
@@ -121,26 +182,28 @@ def to_managed_namespaces(
     return Allow(name, _spec("Egress", pods, [peer], ports))
 
 
-def to_postgresql(cluster: str, pods: dict[str, str]) -> Allow:
+def to_postgresql(cluster: str, pods: dict[str, str], name: str = "to-postgresql") -> Allow:
     """Let a workload use a PostgreSQL cluster of its own namespace."""
     peers: list[Object] = [{"podSelector": {"matchLabels": {CNPG_CLUSTER: cluster}}}]
-    return Allow("to-postgresql", _spec("Egress", pods, peers, [POSTGRESQL_PORT]))
+    return Allow(name, _spec("Egress", pods, peers, [POSTGRESQL_PORT]))
 
 
-def postgresql(site: Site, cluster: str, clients: dict[str, str]) -> tuple[Allow, ...]:
-    """Let a CloudNativePG cluster work: clients, operator, replication and the instances' use of the API.
+def postgresql(site: Site, cluster: str, *clients: dict[str, str]) -> tuple[Allow, ...]:
+    """Let a CloudNativePG cluster work: clients, operator, replication, archive, metrics, and its use of the API.
 
     Args:
         site: the site.
         cluster: name of the CNPG Cluster.
-        clients: labels of the pods of the same namespace that use the database.
+        clients: labels of the pods of the same namespace that use the database, for each workload.
     """
     pods = {CNPG_CLUSTER: cluster}
-    client: list[Object] = [{"podSelector": {"matchLabels": clients}}]
+    client: list[Object] = [{"podSelector": {"matchLabels": each}} for each in clients]
     operator = [_in_namespace(CNPG_NAMESPACE)]
     return (
         Allow("postgresql-from-clients", _spec("Ingress", pods, client, [POSTGRESQL_PORT])),
         Allow("postgresql-from-operator", _spec("Ingress", pods, operator, [CNPG_STATUS_PORT])),
         *between("postgresql-replication", pods, [POSTGRESQL_PORT, CNPG_STATUS_PORT]),
         Allow("postgresql-to-api-server", to_api_server(site, pods).spec),
+        to_objects("postgresql-to-archive", pods),
+        from_namespaces("postgresql-metrics", pods, [SCRAPER_NAMESPACE], [_CNPG_METRICS_PORT]),
     )

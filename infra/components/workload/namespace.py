@@ -73,18 +73,23 @@ def network_policies(args: NamespaceArgs) -> list[Object]:
     if len(names) != len(set(names)):
         raise ValueError(f"namespace {args.name}: exceptions with the same name: {sorted(names)}")
     return [
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {
-                "name": allow.name if allow is deny else f"allow-{allow.name}",
-                "namespace": args.name,
-                "labels": labels.labels(args.name, args.part_of),
-            },
-            "spec": allow.spec,
-        }
-        for allow in (deny, *args.allow)
+        _policy(deny.name, deny, args.name, args.part_of),
+        *(exception(allow, args.name, args.part_of) for allow in args.allow),
     ]
+
+
+def exception(allow: Allow, namespace: str, part_of: str) -> Object:
+    """Return the policy of one exception; a layer above adds its own to a namespace of a layer below."""
+    return _policy(f"allow-{allow.name}", allow, namespace, part_of)
+
+
+def _policy(name: str, allow: Allow, namespace: str, part_of: str) -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels.labels(namespace, part_of)},
+        "spec": allow.spec,
+    }
 
 
 class Namespace(Component):

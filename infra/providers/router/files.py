@@ -127,6 +127,12 @@ def _unit(name: str) -> RouterFile:
     )
 
 
+def _part(unit: str, *, path: str, check: Words = ()) -> RouterFile:
+    """Return a file of a unit that is a `RouterFile` too, comes before it, and goes together with it."""
+    again = ("systemctl", "reload-or-restart", unit)
+    return RouterFile(path=path, check=check, load=(again,), unload=(("systemctl", "daemon-reload"),))
+
+
 _FRR: tuple[Words, ...] = (
     (*ENABLE, "frr"),
     ("systemctl", "reload-or-restart", "frr"),
@@ -157,6 +163,12 @@ FILES: dict[str, RouterFile] = {
         "rsyslog", check=("rsyslogd", "-N1", "-f", "{}"), path="/etc/rsyslog.d/tinh.conf", alone=False
     ),
     "snmpd.conf": _service("snmpd", path="/etc/snmp/snmpd.conf", mode="0600"),
+    "tinh-resolver.service": _unit("tinh-resolver.service"),
+    "unbound.conf": _part(
+        "tinh-resolver.service", path="/etc/unbound/tinh.conf", check=("unbound-checkconf", "{}")
+    ),
+    "tinh-nat64.service": _unit("tinh-nat64.service"),
+    "tayga.conf": _part("tinh-nat64.service", path="/etc/tayga-tinh.conf"),
     "tinh-qos.service": _unit("tinh-qos.service"),
     "nftables.conf": RouterFile(
         path="/etc/nftables.conf",

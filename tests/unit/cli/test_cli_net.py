@@ -157,7 +157,7 @@ def test_reorg_prints_and_has_a_way_back(sites):
     assert "merged    99802 Xã Tây -> 99803 Xã Tây Nam" in text
     assert "renumbered: no unit that stays" in text
     assert (
-        "~ tay-99802.lab.tinh.test answers until 2025-12-31 as an alias of tay-nam-99803.lab.tinh.test"
+        "~ tay-99802.units.lab.tinh.test answers until 2025-12-31 as an alias of tay-nam-99803.units.lab.tinh.test"
         in text
     )
     back = json.loads(_ok("reorg", "plan", "--from", "2024", "--to", "2023", "--json"))

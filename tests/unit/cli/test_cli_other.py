@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cli_harness import SITE
 from click.shell_completion import ShellComplete
 
-from cli import backend, locks, main
+from cli import backend, locks, main, runner
 
 
 def test_right_after_up_there_is_no_difference(tinh):
@@ -241,6 +243,75 @@ def test_status_shows_tenants_too(tinh):
         "platforms.sim",
         "tenant.sim.abc",
     ]
+
+
+@pytest.fixture
+def with_certificates(tinh, monkeypatch):
+    """A site whose certificates the test decides: `ends(...)` in days from now, or an error."""
+    import infra.expiry
+    from infra.model.site import SiteKind
+
+    contract = {"zone": "z", "dns_ipv6": "fd00::1", "dns_ipv4": "10.0.0.1", "urls": {}}
+    tinh.declare(platforms={"resources": [], "output": contract})
+    tinh("up", "--yes")
+    target, stacks = runner.select(SITE)
+    real = target.model_copy(update={"kind": SiteKind.LAB})  # on the sim nothing issues certificates
+    monkeypatch.setattr(runner, "select", lambda site: (real, stacks))
+    monkeypatch.setattr("cli.status._drills", lambda site: {})
+    monkeypatch.setattr("infra.health.look", lambda site: [])
+
+    def ends(days):
+        at = datetime.now(UTC) + timedelta(days=days)
+        certificate = {
+            "spec": {"dnsNames": ["id.z"], "duration": "2160h", "renewBefore": "720h"},
+            "status": {
+                "notAfter": at.isoformat(),
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }
+        monkeypatch.setattr(infra.expiry, "certificates", lambda site: [certificate])
+
+    return ends
+
+
+def test_status_shows_when_certificates_end_and_ends_with_3_when_it_is_soon(tinh, with_certificates):
+    with_certificates(60)
+    done = tinh("status")
+    assert (done.code, "certificate of id.z: ends" in done.out) == (0, True)
+    with_certificates(3)
+    done = tinh("status")
+    assert (done.code, "RED certificate of id.z" in done.out) == (3, True)
+    assert json.loads(tinh("status", "--json").out)["certificates"][0]["red"]
+
+
+def test_status_is_red_when_certificates_cannot_be_asked_for(tinh, with_certificates, monkeypatch):
+    from infra.errors import ToolError
+
+    def unknown(site):
+        raise ToolError("the certificates are not known")
+
+    monkeypatch.setattr("infra.expiry.certificates", unknown)
+    done = tinh("status")
+    assert (done.code, "RED the certificates are not known" in done.out) == (3, True)
+
+
+def test_status_names_what_is_not_healthy_and_what_to_do(tinh, with_certificates, monkeypatch):
+    from infra.errors import ToolError
+    from infra.health import Finding
+
+    with_certificates(60)
+    found = Finding("database portal/portal-db", "1 of 2 instances are ready", "see its pods")
+    monkeypatch.setattr("infra.health.look", lambda site: [found])
+    done = tinh("status")
+    assert (done.code, str(found) in done.out) == (3, True)
+    assert json.loads(tinh("status", "--json").out)["health"][0]["where"] == "database portal/portal-db"
+
+    def silent(site):
+        raise ToolError("kubectl get: no answer within 60 s", fix="see that the cluster works")
+
+    monkeypatch.setattr("infra.health.look", silent)
+    done = tinh("status")
+    assert (done.code, "its health is not known: kubectl get" in done.out) == (3, True)
 
 
 # --- entry point ----------------------------------------------------------------------------------

@@ -18,10 +18,16 @@ def address(ipv6: str, ipv4: str) -> DualAddress:
 
 
 CENTRE = address("fd77::c9", "10.77.0.201")
+DIGEST = f"lab.tinh.test. IN DS 1 13 2 {'ab' * 32}"
 FULL = Options.model_validate(
     {
         "management": [{"ipv6": "fd77::1/128", "ipv4": "10.77.0.1/32"}],
         "dns": CENTRE,
+        "authority": {
+            "server": CENTRE,
+            "zones": ["lab.tinh.test"],
+            "anchors": [DIGEST],
+        },
         "ntp": CENTRE,
         "syslog": Syslog(server=CENTRE, name="logs.lab.tinh.test"),
         "snmp": Snmp.model_validate(

@@ -87,7 +87,13 @@ def test_only_registered_space_is_taken_and_only_own_blocks_are_given(routers, f
             assert own == [str(getattr(block, family)) for block in device.announced]
             held = re.findall(rf"^{word} route (\S+) blackhole 250$", text, re.MULTILINE)
             assert held == own
-            assert not re.findall(rf"^{word} route (?!.*blackhole)", text, re.MULTILINE)
+            others = re.findall(rf"^{word} route (?!.*blackhole)(.*)$", text, re.MULTILINE)
+            shared = device.names.blocks if device.names else ()
+            assert [line.split()[0] for line in others] == [str(getattr(block, family)) for block in shared]
+            peers = {str(getattr(n.address, family)) for n in device.neighbours if n.asn == device.asn}
+            assert {line.split(maxsplit=1)[1] for line in others} == (
+                {f"{p} 240" for p in peers} if shared else set()
+            )
 
 
 def rules(text: str, family: str) -> list[str]:
@@ -104,7 +110,8 @@ def rules(text: str, family: str) -> list[str]:
 
 
 def test_the_policy_is_the_same_in_both_families(files):
-    one_family = ("who has no address yet", "never forwarded")  # ARP and neighbour discovery differ
+    # ARP and neighbour discovery differ, and the translation is from IPv6 to IPv4
+    one_family = ("who has no address yet", "never forwarded", "translated")
     for router, texts in files.items():
         text = texts["nftables.conf"]
         assert re.findall(r"set (\S+)4 \{", text) == re.findall(r"set (\S+)6 \{", text), router

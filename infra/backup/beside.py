@@ -1,0 +1,288 @@
+"""Brings a PostgreSQL cluster back beside the one that serves, and takes away again what was only needed for it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from infra.backup import bring, recovery
+from infra.backup.kubectl import Kubectl
+from infra.backup.memory import Stored
+from infra.backup.source import Tell
+from infra.backup.vault import Vault
+from infra.errors import IntegrityError, LockedError, ToolError
+from infra.model.site import Site
+
+#: How often a switch is tried.
+SWITCHES = 5
+#: Seconds for the storage, and for the cluster to have replayed everything.
+STORE, CLUSTER = 180, 3600
+#: Kinds that are removed by their label, in this order.
+KINDS = (
+    "clusters.postgresql.cnpg.io", "objectstores.barmancloud.cnpg.io", "pods", "services", "secrets",
+    "networkpolicies.networking.k8s.io",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What comes back, and where.
+
+    Args:
+        site: the site.
+        live: the cluster that serves, as it is in Kubernetes.
+        name: of the new one.
+        space: its namespace.
+        to: as of this moment; None: see `point`.
+        point: backup whose restore point it is; empty: as new as the copies are.
+        policies: what it needs beside default deny; they go and stay with it.
+        keep: it stays when all went well.
+    """
+
+    site: Site
+    live: Mapping[str, Any]
+    name: str
+    space: str
+    to: datetime | None = None
+    point: str = ""
+    policies: Sequence[recovery.Object] = ()
+    keep: bool = False
+
+    @property
+    def server(self) -> str:
+        """Name under which its archive was written."""
+        return self.live["metadata"]["name"]
+
+
+@contextlib.contextmanager
+def recovered(
+    kubectl: Kubectl,
+    what: Beside,
+    items: Mapping[str, Stored],
+    vault: Vault,
+    identity: str,
+    tell: Tell,
+    progress: Callable[[int, int], None],
+) -> Generator[str, None, None]:
+    """Return the primary's pod of the cluster that came back; everything is removed in the end, Ctrl-C or not.
+
+    Raises:
+        LockedError: a restore of that name is under way or was left behind.
+        IntegrityError: a copy is damaged, or PostgreSQL does not come up with it.
+        ToolError: the cluster does not answer.
+    """
+    if kubectl.find("clusters.postgresql.cnpg.io", what.name, "--namespace", what.space):
+        raise LockedError(
+            f"there is a database {what.name} already: a restore is under way or was left behind",
+            where=f"namespace {what.space}",
+            fix=f"when no command works on it: kubectl -n {what.space} delete {','.join(KINDS)} "
+            f"-l {recovery.TEMPORARY}={what.name}",
+        )
+    done = False
+    remove(kubectl, what.space, what.name)  # what a killed command may have left
+    try:
+        size = f"{max(1, -(-sum(item.size for item in items.values()) * 3 // (2 << 30)))}Gi"
+        image = what.live["spec"]["imageName"]
+        storage = recovery.store(what.space, what.name, image, secrets.token_urlsafe(24), size)
+        kubectl.apply([*what.policies, *storage])
+        _wait(kubectl, what.space, f"pod/{recovery.store_name(what.name)}", "Ready", STORE)
+        tell(f"{what.server}: bringing {len(items)} object(s) from {vault.name}")
+        pour(kubectl, what, items, vault, identity, progress)
+        cluster = recovery.recovered(
+            what.live, what.name, what.space, what.server,
+            to=what.to, point=what.point, base=recovery.base_of(items),
+        )  # fmt: skip
+        kubectl.apply([cluster], create=True)
+        tell(f"{what.server}: PostgreSQL replays into {what.name}")
+        yield _ready(kubectl, what)
+        done = True
+    finally:
+        remove(kubectl, what.space, what.name, keep_cluster=what.keep and done)
+
+
+def pour(
+    kubectl: Kubectl,
+    what: Beside,
+    items: Mapping[str, Stored],
+    vault: Vault,
+    identity: str,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Put the items into the storage: one tar stream, each item checked before it goes in.
+
+    Raises:
+        IntegrityError: a copy is damaged.
+        ToolError: the storage does not take it.
+    """
+    names = recovery.restorable(list(items), what.server)
+    into = f"/data/s3/{recovery.BUCKET}"
+    pod = recovery.store_name(what.name)
+    process = kubectl.pour(what.space, pod, recovery.FILLER, "tar", "-x", "-f", "-", "-C", into)
+    assert process.stdin and process.stderr  # noqa: S101 - pipes
+    try:
+        with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
+            for done, name in enumerate(names, start=1):
+                with tempfile.TemporaryFile(dir=_spool(what.site)) as file:
+                    bring.fetch(items[name], vault, identity, file)
+                    _add(archive, name, file)
+                progress(done, len(names))
+        process.stdin.close()
+    except BrokenPipeError:
+        pass  # said below
+    except BaseException:
+        process.kill()
+        raise
+    if process.wait():
+        raise ToolError(
+            f"the storage took not everything: {process.stderr.read().decode('utf-8', 'replace').strip()[-200:]}",
+            where=f"pod {pod}, namespace {what.space}",
+            fix="see that the nodes have room; run the command again",
+        )
+
+
+def _spool(site: Site) -> Path:
+    from infra import paths
+
+    folder = paths.state(site.name).backup
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
+
+
+def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = file.tell()
+    info.mode = 0o644
+    file.seek(0)
+    archive.addfile(info, file)
+
+
+def _ready(kubectl: Kubectl, what: Beside) -> str:
+    """Return the primary's pod when the cluster is ready.
+
+    Raises:
+        IntegrityError: the job that restores has failed.
+        ToolError: it takes too long.
+    """
+    end = time.monotonic() + CLUSTER
+    phase = ""
+    while time.monotonic() < end:
+        found = kubectl.find("clusters.postgresql.cnpg.io", what.name, "--namespace", what.space) or {}
+        status = found.get("status", {})
+        phase = status.get("phase", "")
+        conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+        if conditions.get("Ready") == "True" and status.get("currentPrimary"):
+            return status["currentPrimary"]
+        if said := _failed(kubectl, what):
+            raise IntegrityError(
+                f"PostgreSQL does not come up with this backup: {said}",
+                where=f"cluster {what.name}, namespace {what.space}",
+                fix="take an older backup or another copy; what serves was left alone",
+            )
+        time.sleep(1)
+    raise ToolError(
+        f"{what.name} is not ready after {CLUSTER} s ({phase or 'nothing is known'})",
+        where=f"namespace {what.space}", fix="see its pods; what serves was left alone",
+    )  # fmt: skip
+
+
+def _failed(kubectl: Kubectl, what: Beside) -> str:
+    """Return why the job that restores has failed for good; empty: it has not."""
+    words = ("--namespace", what.space, "get", "jobs", "--selector", f"cnpg.io/cluster={what.name}")
+    for job in kubectl.json(*words)["items"]:
+        for condition in job.get("status", {}).get("conditions", []):
+            if condition["type"] == "Failed" and condition["status"] == "True":
+                return condition.get("message") or condition.get("reason") or "its job failed"
+    return ""
+
+
+def remove(kubectl: Kubectl, space: str, name: str, *, keep_cluster: bool = False) -> None:
+    """Remove what a restore has made, by its label; the cluster may stay, with what its record refers to."""
+    label = f"{recovery.TEMPORARY}={name}"
+    kept = () if not keep_cluster else tuple(kind for kind in KINDS if kind not in ("pods", "services"))
+    wanted = ",".join(kind for kind in KINDS if kind not in kept)
+    kubectl.text(
+        "--namespace", space, "delete", wanted, "--selector", label, "--ignore-not-found", seconds=300
+    )
+
+
+def _wait(kubectl: Kubectl, space: str, what: str, condition: str, seconds: int) -> None:
+    words = ("wait", f"--for=condition={condition}", what, f"--timeout={seconds}s")
+    kubectl.text("--namespace", space, *words, seconds=seconds + 10)
+
+
+def logical_copy(
+    kubectl: Kubectl, space: str, source: str, target: str, database: str, into: str, owner: str
+) -> None:
+    """Copy one database from one server into a new database of another, in one transaction.
+
+    Raises:
+        ToolError: it does not work; the new database is then to be dropped.
+    """
+    where = [*kubectl.words, "--namespace", space, "exec", "--stdin"]
+    dump = ["pg_dump", "--format=custom", "--compress=0", "--dbname", database]
+    load = ["pg_restore", "--single-transaction", "--exit-on-error", "--dbname", into]
+    create = ["createdb", "--owner", owner, "--template", "template0", into]
+    kubectl.execute(space, target, "postgres", *create)
+    with (
+        subprocess.Popen([*where, source, "-c", "postgres", "--", *dump], stdout=subprocess.PIPE) as out,
+        subprocess.Popen(
+            [*where, target, "-c", "postgres", "--", *load],
+            stdin=out.stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as loaded,
+    ):
+        assert out.stdout  # noqa: S101 - a pipe
+        out.stdout.close()
+        said = loaded.communicate()[1]
+    if out.returncode or loaded.returncode:
+        raise ToolError(
+            f"copying {database} failed: {said.strip()[-300:]}", where=f"pods {source}, {target}",
+            fix="see that the volume has room for a second copy; what serves was left alone",
+        )  # fmt: skip
+
+
+#: A client that comes back between the first and the second line makes the third fail, and then nothing is done: while
+#: a database is being renamed nobody new gets in.
+SWITCH = """
+begin;
+select pg_terminate_backend(pid) from pg_stat_activity where datname in ({names}) and pid <> pg_backend_pid();
+alter database {old} rename to {aside};
+alter database {new} rename to {old};
+commit;
+"""
+
+
+def switch(ask: Callable[[str], Sequence[Any]], database: str, new: str, aside: str) -> None:
+    """Let a database take the place of another, which stays under a name of its own: at once or not at all.
+
+    Raises:
+        ToolError: it is in use all the time.
+    """
+
+    def quoted(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in (database, new))
+    text = SWITCH.format(names=names, old=quoted(database), new=quoted(new), aside=quoted(aside))
+    for tries in range(SWITCHES):
+        try:
+            ask(text)
+        except ToolError as error:
+            if tries + 1 == SWITCHES:
+                raise ToolError(
+                    f"database {database} could not be switched: {error.what}", where=database,
+                    fix="stop what uses it and run the command again; what serves was left alone",
+                ) from None  # fmt: skip
+            time.sleep(0.5)
+        else:
+            return

@@ -1,0 +1,3 @@
+module tinh.local/toolchain/load
+
+go 1.26

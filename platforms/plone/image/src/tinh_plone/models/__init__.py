@@ -1,0 +1,1 @@
+"""Fields of the content types, as XML that plone.supermodel reads."""

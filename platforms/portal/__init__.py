@@ -1,0 +1,1 @@
+"""Provincial portal: Plone, with sub-sites for units and agencies."""
