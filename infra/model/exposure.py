@@ -20,6 +20,17 @@ _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20}
 #: The gateway holds a whole body in memory before the backend sees it: bytes.
 LARGEST_BODY = 64 << 20
 
+#: Content types of bodies that the firewall takes at every name, and reads: what the rule set allows by itself
+#: (REQUEST-901-INITIALIZATION.conf); naming others replaces the whole list.
+READ_TYPES = (
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/xml",
+    "application/xml",
+    "application/soap+xml",
+    "application/json",
+)
+
 #: Sent where the backend says nothing itself. Source: OWASP Secure Headers Project.
 SAFE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -151,6 +162,10 @@ class Waf(Model):
         for text in value:
             if not re.fullmatch(r"[a-z0-9.+-]+/[a-z0-9.+-]+", text):
                 raise ValueError(f"{text!r} is no content type, such as application/pdf")
+            if text in READ_TYPES:
+                raise ValueError(
+                    f"{text!r} is taken anyway, and named here it would not be looked at; remove it"
+                )
         return value
 
 

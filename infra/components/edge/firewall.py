@@ -18,7 +18,7 @@ from infra.components.manifest import Component, Manifest, Object
 from infra.components.workload.allow import from_gateway
 from infra.components.workload.namespace import Namespace, NamespaceArgs
 from infra.components.workload.pod import pod
-from infra.model.exposure import Exposure, Waf, WafException, size
+from infra.model.exposure import READ_TYPES, Exposure, Waf, WafException, size
 
 NAMESPACE = "waf"
 _APP, _PORT = "waf", 9000
@@ -26,15 +26,6 @@ _APP, _PORT = "waf", 9000
 SERVICE: Object = {"group": "", "kind": "Service", "name": _APP, "namespace": NAMESPACE, "port": _PORT}
 #: Rules of ours have numbers from here on; below 100 000 is for users (https://coreruleset.org/docs/).
 _FIRST = 10_000
-#: What the rule set allows by itself (REQUEST-901-INITIALIZATION.conf); naming others replaces the whole list.
-_CONTENT_TYPES = (
-    "application/x-www-form-urlencoded",
-    "multipart/form-data",
-    "text/xml",
-    "application/xml",
-    "application/soap+xml",
-    "application/json",
-)
 #: Before the names. A request that its headers have condemned is refused before its body is read. Without 922130: names
 #: of uploaded files are UTF-8, as browsers send them (RFC 7578, 5.1), and Vietnamese.
 _HEAD = (
@@ -88,7 +79,7 @@ def _actions(number: int, exposure: Exposure) -> list[str]:
     waf = exposure.waf
     # Of a streamed name only headers are looked at, whatever follows.
     text = 1 << 50 if exposure.body is None else size(waf.text)
-    types = " ".join(f"|{name}|" for name in (*_CONTENT_TYPES, *waf.content_types))
+    types = " ".join(f"|{name}|" for name in (*READ_TYPES, *waf.content_types))
     opaque = " ".join(f"|{name}|" for name in waf.content_types)
     return [
         f"id:{number},phase:1,pass,nolog,t:none",

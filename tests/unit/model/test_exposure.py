@@ -75,6 +75,7 @@ def test_hsts_says_what_is_chosen() -> None:
         ({"web": {"waf": {"when_down": "ignore"}}}, "exposure.web.waf.when_down"),
         ({"web": {"waf": {"text": "1"}}}, "exposure.web.waf.text"),
         ({"web": {"waf": {"content_types": ["pdf' | x"]}}}, "is no content type"),
+        ({"web": {"waf": {"content_types": ["application/json"]}}}, "would not be looked at"),
     ],
 )
 def test_wrong_settings_are_refused_at_their_place(tmp_path: Path, exposure: Any, place: str) -> None:
