@@ -36,6 +36,8 @@ INTERVAL, CALM, LONGEST = 0.05, 3.0, 300.0
 #: Goals in seconds: the client's outage (p95), and until two instances stream again.
 GOALS = {"switchover": 10.0, "failover": 20.0}
 RECOVERED = 60.0
+#: Seconds between two looks at the cluster, each of which costs the machine half a second.
+LOOK = 3.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def one(made: BenchDatabase, event: str) -> Round:
         time.sleep(CALM)
         began = time.monotonic()
         well = EVENTS[event](made)
-        wait(lambda: well() and streams(made), LONGEST - 2 * CALM, f"two instances after a {event}")
+        wait(lambda: well() and streams(made), LONGEST - 2 * CALM, f"two instances after a {event}", LOOK)
         recovered = time.monotonic() - began
         time.sleep(CALM)
         acks = parse(made.kubectl.text("--namespace", SPACE, "logs", client).splitlines())

@@ -22,6 +22,15 @@ from infra.model.data import DataStore, Holding
 _CNPG = "postgresql.cnpg.io/v1"
 #: Longest time in minutes until a change is archived that nobody's facts limit.
 _LONGEST = 60
+#: Seconds for which a primary that has just died keeps its successor from being promoted (the operator's default: 15),
+#: and between two looks of a successor. A primary that only loses the API server stays primary: nobody is named its
+#: successor while its pod is ready.
+#: Source: https://cloudnative-pg.io/documentation/current/failover/#tuning-the-primary-lease
+_LEASE = {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retryPeriodSeconds": 1}
+#: An instance serves as soon as it is seen to be ready. The operator's defaults look every 10 s, which every start,
+#: every failover and every restore would wait for; how long a start may take follows from `startDelay`, as before.
+#: Source: https://cloudnative-pg.io/documentation/current/instance_manager/#startup-liveness-and-readiness-probes
+_PROBES = {"startup": {"periodSeconds": 2}, "readiness": {"periodSeconds": 3, "failureThreshold": 5}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +97,11 @@ def cluster(args: DatabaseArgs) -> Object:
             },
             "affinity": {"enablePodAntiAffinity": several, "topologyKey": "kubernetes.io/hostname"},
             "enablePDB": several,
+            "primaryLease": _LEASE,
+            "probes": _PROBES,
+            # Clients with pools never leave by themselves: waiting for them (the operator's default: 180 s) while new
+            # ones are refused only prolongs the outage.
+            "smartShutdownTimeout": 0,
             "bootstrap": {
                 "initdb": {"database": args.database, "owner": args.database, "dataChecksums": True}
             },
@@ -186,12 +200,15 @@ def object_store(args: DatabaseArgs, access: str) -> Object:
                     "region": ref("region"),
                 },
                 "wal": {"compression": "zstd", "maxParallel": 2},
-                # The quickest of those that the plugin takes for base backups.
-                "data": {"compression": "lz4", "jobs": 2},
+                # The quickest compression of those that the plugin takes for base backups; and no wait for a checkpoint
+                # that PostgreSQL spreads over minutes.
+                "data": {"compression": "lz4", "jobs": 2, "immediateCheckpoint": True},
             },
             "instanceSidecarConfiguration": {
                 "resources": {
-                    "requests": {"cpu": "20m", "memory": "64Mi"},
+                    # PostgreSQL waits for each file that is archived or looked for, above all when a primary is
+                    # replaced.
+                    "requests": {"cpu": "100m", "memory": "64Mi"},
                     # A base backup holds some parts of 8 MiB and more of it in memory.
                     "limits": {"memory": "384Mi"},
                 },
