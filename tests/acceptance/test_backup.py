@@ -14,6 +14,7 @@ from infra.backup.catalogue import chain
 from infra.backup.drill import last_passed
 from infra.backup.recovery import TEMPORARY
 from tests.acceptance.conftest import SITE, tinh
+from tests.acceptance.writers import wait_for
 
 DB, SPACE = "identity-db", "identity"
 CA = "/usr/local/share/ca-certificates/tinh-site.crt"
@@ -293,6 +294,9 @@ def test_the_cluster_as_a_whole_goes_back_to_its_snapshot(taken):
     finally:
         taken.kubectl("delete", "configmap", "before", "-n", "default", "--ignore-not-found")
     assert taken.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s").returncode == 0
+    # Operators end when they cannot renew their leases, and are started again: what comes next needs their webhooks.
+    words = ("annotate", "cluster.postgresql.cnpg.io", DB, "-n", SPACE, "asked=now", "--dry-run=server")
+    wait_for(lambda: not taken.kubectl(*words, check=False).returncode, 120, "the operator's webhook answers")
 
 
 def test_the_copies_have_whole_chains(taken):
