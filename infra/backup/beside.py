@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import subprocess
 import tarfile
@@ -200,8 +201,43 @@ def _failed(kubectl: Kubectl, what: Beside) -> str:
     for job in kubectl.json(*words)["items"]:
         for condition in job.get("status", {}).get("conditions", []):
             if condition["type"] == "Failed" and condition["status"] == "True":
-                return condition.get("message") or condition.get("reason") or "its job failed"
+                given = condition.get("message") or condition.get("reason") or "its job failed"
+                return _said(kubectl, what.space, job["metadata"]["name"]) or given
     return ""
+
+
+def _said(kubectl: Kubectl, space: str, job: str) -> str:
+    """Return the reason that the newest failed pod of a job has logged; empty: none."""
+    words = ("--namespace", space, "get", "pods", "--selector", f"batch.kubernetes.io/job-name={job}")
+    pods = kubectl.json(*words, "--sort-by=.metadata.creationTimestamp")["items"]
+    for pod in reversed(pods):
+        name = pod["metadata"]["name"]
+        with contextlib.suppress(ToolError):  # its containers may never have begun
+            logged = kubectl.text("--namespace", space, "logs", name, "--all-containers", "--tail=400")
+            if found := reason(logged):
+                return f"{found} (pod {name})"
+    return ""
+
+
+def reason(logged: str) -> str:
+    """Return why a restore failed, from what its containers have logged, a JSON object a line; empty: it is not said.
+
+    PostgreSQL's own last word comes first, then the last error of the programs around it.
+    """
+    postgresql = around = ""
+    for line in logged.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(entry, dict):
+            continue
+        record = entry.get("record")
+        if isinstance(record, dict) and record.get("error_severity") in ("ERROR", "FATAL", "PANIC"):
+            postgresql = f"{record['error_severity']}: {record.get('message', '')}"
+        elif entry.get("level") == "error":
+            around = ": ".join(str(entry[key]) for key in ("msg", "error") if entry.get(key))
+    return (postgresql or around)[:400]
 
 
 def remove(kubectl: Kubectl, space: str, name: str, *, keep_cluster: bool = False) -> None:

@@ -48,6 +48,26 @@ SWITCH = "select json_build_object('file', pg_walfile_name(pg_switch_wal()));"
 ARCHIVED = (
     "select json_build_object('last', last_archived_wal, 'failed', last_failed_wal) from pg_stat_archiver;"
 )
+#: Segments that are finished and that the archiver was never told of: PostgreSQL was killed after it had written the
+#: end of one and before it wrote the notice. It would see that only when it wants to recycle the file
+#: (`XLogArchiveCheckDone`), dozens of segments later; until then the archive has a gap that no restore gets over.
+UNANNOUNCED = """
+select coalesce(json_agg(name order by name), '[]')
+from pg_ls_waldir() w, pg_walfile_name(pg_current_wal_lsn() + 1) as current -- at a boundary, the next one
+where name ~ '^[0-9A-F]{24}$' and left(name, 8) = left(current, 8) and name < current
+  and not exists (select from pg_ls_archive_statusdir() s where s.name in (w.name || '.ready', w.name || '.done'));
+"""
+
+
+def announce(segment: str) -> str:
+    """Return the SQL that tells the archiver of a segment: the notice is a file, and what is in it does not matter.
+
+    Args:
+        segment: its name, as `UNANNOUNCED` gives it.
+    """
+    notice = f"/pg_wal/archive_status/{segment}.ready"
+    copy = f"format('copy (select 1) to %L', current_setting('data_directory') || '{notice}')"
+    return f"do $$ begin execute {copy}; end $$;"
 
 
 def point_name(number: str) -> str:

@@ -92,6 +92,28 @@ def test_the_other_place_is_reached_by_nobody_in_the_cluster(taken):
         assert taken.machine("node1").run(f"timeout 3 bash -c '</dev/tcp/{address}/22'").rc != 0
 
 
+def test_wal_of_which_the_archiver_was_never_told_is_in_the_next_backup(taken):
+    """What is left when a machine is killed while it shuts down: a finished segment without a notice."""
+    pod = taken.get("cluster.postgresql.cnpg.io", DB, "-n", SPACE)["status"]["currentPrimary"]
+    notices = sql(taken, "show data_directory;") + "/pg_wal/archive_status"
+    archiver = sql(taken, "select pid from pg_stat_activity where backend_type = 'archiver';")
+    base = backups_of(DB)[-1]["facts"]["base"]
+
+    def shell(text):
+        taken.kubectl("exec", "-n", SPACE, pod, "-c", "postgres", "--", "sh", "-ec", text)
+
+    shell(f"kill -STOP {archiver}")
+    try:
+        sql(taken, "create table tinh_unannounced (n int); drop table tinh_unannounced;")
+        segment = sql(taken, "select pg_walfile_name(pg_switch_wal());")
+        shell(f"rm {notices}/{segment}.ready")
+    finally:
+        shell(f"kill -CONT {archiver}")
+    assert f"WAL {segment} was finished" in ok("backup", "run", DB).stderr
+    assert backups_of(DB)[-1]["facts"]["base"] == base
+    pull(taken)
+
+
 @pytest.mark.long(minutes=7)
 def test_the_drill_proves_everything_and_leaves_nothing(taken):
     ok("drill", "run")

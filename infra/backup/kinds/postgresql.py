@@ -49,15 +49,46 @@ def take(ground: Ground) -> Generator[Taken, None, None]:
         TinhError: the database or the storage is not there, or WAL does not reach the archive.
     """
     kubectl = Kubectl(ground.site)
-    name, space = ground.data_set.name, ground.data_set.namespace
+    name = ground.data_set.name
     bucket = archive_bucket(name)
     with opened(ground.site, kubectl) as store:
+        _announce(kubectl, ground)
         base = _base(kubectl, ground, list(store.list(bucket, f"{name}/")))
-        pod = primary(kubectl, space, name)
-        facts, at, lsn = measure(kubectl, space, pod, ground.number)
+        facts, at, lsn, last = _measured(kubectl, ground)
+        found = list(store.list(bucket, f"{name}/"))
+        if not whole(found, base, last):
+            ground.tell(
+                f"{name}: WAL since base backup {base.id} is not whole in the archive: a new one is made"
+            )
+            base = _make_base(kubectl, ground, "anew")
+            facts, at, lsn, last = _measured(kubectl, ground)
+            found = list(store.list(bucket, f"{name}/"))
+            if not whole(found, base, last):
+                raise ToolError(
+                    f"the archive of {name} has not all WAL from {base.begin_wal} to {last}",
+                    where=f"bucket {bucket}", fix="see the logs of container plugin-barman-cloud; run it again",
+                )  # fmt: skip
+        items = [store.item(bucket, item) for item in needed(found, base)]
+        yield Taken(items, at, facts | {"base": base.id}, revision=lsn)
+
+
+def _measured(kubectl: Kubectl, ground: Ground) -> tuple[Facts, datetime, str, str]:
+    """Return the facts, the moment and the LSN that they are of, and the segment with which that is archived."""
+    name, space = ground.data_set.name, ground.data_set.namespace
+    pod = primary(kubectl, space, name)
+    return *measure(kubectl, space, pod, ground.number), archive(kubectl, space, pod)
+
+
+def _announce(kubectl: Kubectl, ground: Ground) -> None:
+    """Have archived what a kill has kept from it, before the archive is judged."""
+    name, space = ground.data_set.name, ground.data_set.namespace
+    pod = primary(kubectl, space, name)
+    segments = ask(kubectl, space, pod, sql.UNANNOUNCED)[0]
+    for segment in segments:
+        ground.tell(f"{name}: WAL {segment} was finished and not announced to the archiver: it is now")
+        ask(kubectl, space, pod, sql.announce(segment))
+    if segments:
         archive(kubectl, space, pod)
-        found = needed(list(store.list(bucket, f"{name}/")), base)
-        yield Taken([store.item(bucket, item) for item in found], at, facts | {"base": base.id}, revision=lsn)
 
 
 def count(folder: Path) -> Facts:
@@ -82,18 +113,25 @@ def needed(found: Sequence[Listed], base: Base) -> list[Listed]:
     return kept
 
 
-def whole(found: Sequence[Listed], base: Base) -> bool:
+def whole(found: Sequence[Listed], base: Base, last: str = "") -> bool:
     """Return whether an archive has what a restore from a base backup needs: the base, and all WAL since its beginning.
 
     The operator's record outlives the archive, which may have been lost. A segment of any timeline counts: after a
-    failover the next one goes on where the last has ended.
+    failover the next one goes on where the last has ended, and the timeline's history says where.
+
+    Args:
+        found: objects of the archive.
+        base: the base backup.
+        last: segment up to which everything has to be there; empty: the newest ones may be on their way.
     """
     described = any(item.key.endswith(f"/base/{base.id}/backup.info") for item in found)
     places = {_place(segment[1]) for item in found if (segment := _SEGMENT.search(item.key))}
     first = _place(base.begin_wal)
-    # The newest ones may be on their way, and arrive in any order.
-    settled = range(first, max(places, default=0) - PARALLEL + 1)
-    return described and first in places and places.issuperset(settled)
+    if last and last[:8] != base.begin_wal[:8]:
+        described = described and any(f"/{last[:8]}.history" in item.key for item in found)
+    # Without a last one: segments on their way arrive in any order.
+    end = _place(last) if last else max(places, default=0) - PARALLEL
+    return described and first in places and places.issuperset(range(first, end + 1))
 
 
 def _place(segment: str) -> int:
@@ -155,8 +193,8 @@ def measure_one(kubectl: Kubectl, namespace: str, pod: str, database: str) -> Fa
     return sql.table_facts(ask(kubectl, namespace, pod, sql.measure(tables, None), database))
 
 
-def archive(kubectl: Kubectl, namespace: str, pod: str) -> None:
-    """End the WAL segment and wait until it is in the archive.
+def archive(kubectl: Kubectl, namespace: str, pod: str) -> str:
+    """End the WAL segment, wait until it is in the archive and return its name.
 
     Raises:
         ToolError: it does not get there.
@@ -166,7 +204,7 @@ def archive(kubectl: Kubectl, namespace: str, pod: str) -> None:
     while True:
         seen = ask(kubectl, namespace, pod, sql.ARCHIVED)[0]
         if (seen["last"] or "")[:24] >= wanted:
-            return
+            return wanted
         if time.monotonic() > end:
             raise ToolError(
                 f"WAL {wanted} is not archived after {ARCHIVE} s; the last that was: {seen['last']}",
@@ -189,14 +227,19 @@ def _base(kubectl: Kubectl, ground: Ground, found: Sequence[Listed]) -> Base:
     return _make_base(kubectl, ground)
 
 
-def _make_base(kubectl: Kubectl, ground: Ground) -> Base:
+def _make_base(kubectl: Kubectl, ground: Ground, *suffix: str) -> Base:
     """Have the operator make a base backup.
+
+    Args:
+        kubectl: the cluster.
+        ground: names it by the number of the backup.
+        suffix: more of its name, for a second one.
 
     Raises:
         ToolError: it fails, or takes too long.
     """
     name, space = ground.data_set.name, ground.data_set.namespace
-    backup = naming.name(name, ground.number.lower())
+    backup = naming.name(name, ground.number.lower(), *suffix)
     kubectl.apply([backup_object(backup, name, space)], create=True)
     end = time.monotonic() + BASE
     while time.monotonic() < end:

@@ -3,6 +3,7 @@
 import pytest
 
 from infra.backup import beside, recovery, restore
+from infra.errors import IntegrityError, ToolError
 
 LIVE = {"metadata": {"name": "x-db"}, "spec": {"imageName": "image", "instances": 1}}
 
@@ -49,3 +50,47 @@ def test_what_a_killed_restore_left_is_removed_before_the_policies_are_made(lab,
     assert policies
     assert all(policy["metadata"]["labels"][recovery.TEMPORARY] == name for policy in policies)
     assert cluster.there == []
+
+
+RECORD = '{"level":"info","logger":"postgres","msg":"record","record":{"error_severity":"%s","message":"%s"}}'
+AROUND = '{"level":"error","msg":"restore error","error":"while starting PostgreSQL: exit status 1"}'
+
+
+@pytest.mark.parametrize(
+    ("logged", "expected"),
+    [
+        ([RECORD % ("LOG", "starting"), RECORD % ("FATAL", "recovery ended before"), AROUND],
+         "FATAL: recovery ended before"),
+        ([RECORD % ("LOG", "starting"), AROUND], "restore error: while starting PostgreSQL: exit status 1"),
+        ([RECORD % ("LOG", "starting"), "no JSON", "7", '{"record": 7}'], ""),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_failed_restore_is_read_from_what_was_logged(logged, expected):
+    assert beside.reason("\n".join(logged)) == expected
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [(AROUND, "exit status 1 (pod b)"), ("", "FATAL: an older one (pod a)"), (None, "backoff limit")],
+)
+def test_a_restore_that_fails_names_the_reason_of_its_newest_pod(lab, newest, expected):
+    condition = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+
+    class Failing:
+        def json(self, *words):
+            if "pods" in words:
+                return {"items": [{"metadata": {"name": name}} for name in ("a", "b")]}
+            return {"items": [{"metadata": {"name": "job"}, "status": {"conditions": [condition]}}]}
+
+        def text(self, *words):
+            if newest is None:
+                raise ToolError("no container has begun", where="pod", fix="")
+            return newest if "b" in words else RECORD % ("FATAL", "an older one")
+
+        def find(self, *_):
+            return None
+
+    what = beside.Beside(site=lab, live=LIVE, name="x-db", space="drill-x-db")
+    with pytest.raises(IntegrityError, match="does not come up") as raised:
+        beside._ready(Failing(), what)
+    assert expected in raised.value.what

@@ -131,6 +131,21 @@ def test_an_archive_that_has_lost_its_base_or_wal_is_not_whole(keys, complete):
     assert whole(listed(*keys), Base("b1", FE, NOW)) is complete
 
 
+@pytest.mark.parametrize(
+    ("keys", "last", "complete"),
+    [
+        ([INFO, *wal(FE, FF)], FF, True),
+        ([INFO, *wal(FE)], FE, True),
+        ([INFO, *wal(FE)], FF, False),
+        ([INFO, *wal(FE, FF, *AFTER[:3]), "db/wals/00000002.history.zst"], AFTER[2], True),
+        ([INFO, *wal(FE, FF, *AFTER[:3])], AFTER[2], False),  # nothing says where the timelines part
+        ([INFO, *wal(FE, FF, AFTER[0], AFTER[2]), "db/wals/00000002.history"], AFTER[2], False),
+    ],
+)
+def test_a_backup_has_all_wal_up_to_its_last_segment(keys, last, complete):
+    assert whole(listed(*keys), Base("b1", FE, NOW), last) is complete
+
+
 class Recorded:
     """A cluster whose operator has a record of one base backup, and makes another."""
 

@@ -205,3 +205,38 @@ def test_a_restored_database_takes_the_place_of_one_in_use_at_once_or_not_at_all
     # what users saw was one or the other, and nothing in between but a refused connection
     assert set(seen) <= {"app", "app_restored_20261126t120000", ""}
     assert ask(sql.DATABASES) == [["app"]]
+
+
+def archived(server, segment):
+    end = time.monotonic() + 60
+    while not (server.data.parent / "archive" / segment).exists():
+        assert time.monotonic() < end, segment
+        time.sleep(0.1)
+
+
+def test_a_segment_of_which_the_archiver_was_never_told_gets_into_the_archive(server):
+    """What a kill leaves that comes between the end of a segment and its notice."""
+    # As the operator has it: otherwise a checkpoint would soon want to recycle the file, and notice.
+    server.ask("alter system set wal_keep_size = '512MB';")
+    server.ask("select pg_reload_conf();")
+    notices = server.data / "pg_wal" / "archive_status"
+    segments = []
+    for number in range(3):
+        server.ask(f"create table t{number} (a int);")
+        segments.append(server.ask(sql.SWITCH)[0]["file"])
+        archived(server, segments[-1])
+    assert server.ask(sql.UNANNOUNCED) == [[]]
+    (notices / f"{segments[-1]}.done").rename(notices / "aside")
+    assert server.ask(sql.UNANNOUNCED) == [[segments[-1]]], "the newest one, after which nothing was written"
+    (notices / "aside").rename(notices / f"{segments[-1]}.done")
+    lost = segments[1]
+    server.stop()
+    (notices / f"{lost}.done").unlink()
+    (server.data.parent / "archive" / lost).unlink()
+    server.start()
+    server.ask("checkpoint;")
+    assert server.ask(sql.UNANNOUNCED) == [[lost]]
+    server.ask(sql.announce(lost))
+    assert server.ask(sql.UNANNOUNCED) == [[]]
+    archived(server, server.ask(sql.SWITCH)[0]["file"])
+    archived(server, lost)
