@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pulumi
 import pytest
+from kubernetes.utils.quantity import parse_quantity
 
 from infra.components.identity.login import clients, groups, issuer
 from infra.components.manifest import Object
@@ -236,3 +237,16 @@ def test_the_image_is_kept_in_one_place() -> None:
     for name in COMPONENTS:
         assert (PLATFORMS / name / "image").resolve() == PLATFORMS / "plone" / "image"
         assert load_platform(name).image == load_platform("portal").image
+
+
+@pytest.mark.parametrize("kind", list(SiteKind))
+@pytest.mark.parametrize("name", list(COMPONENTS))
+def test_the_database_has_room_for_the_largest_file_several_times(name: str, kind: SiteKind) -> None:
+    """Files are kept in it: with 256Mi it was killed while a file of 30 MiB was being read."""
+    facts = load_platform(name)
+    memory = parse_quantity(facts.sizing[kind].database_memory)
+    for public in facts.public_names:
+        body = facts.exposure[public].body
+        assert body
+        buffers = parse_quantity("128Mi")  # PostgreSQL's own
+        assert memory >= buffers + 4 * parse_quantity(body)
