@@ -19,7 +19,7 @@ from infra import naming
 from infra.backup import sql
 from infra.backup.kubectl import Kubectl
 from infra.backup.source import Facts, Ground, Taken
-from infra.backup.store import Listed, opened
+from infra.backup.store import Listed, Store, opened
 from infra.errors import ToolError
 
 PLUGIN = "barman-cloud.cloudnative-pg.io"
@@ -54,29 +54,33 @@ def take(ground: Ground) -> Generator[Taken, None, None]:
     with opened(ground.site, kubectl) as store:
         _announce(kubectl, ground)
         base = _base(kubectl, ground, list(store.list(bucket, f"{name}/")))
-        facts, at, lsn, last = _measured(kubectl, ground)
-        found = list(store.list(bucket, f"{name}/"))
-        if not whole(found, base, last):
+        taken, last = _taken(kubectl, ground, store, base)
+        if taken is None:
             ground.tell(
                 f"{name}: WAL since base backup {base.id} is not whole in the archive: a new one is made"
             )
             base = _make_base(kubectl, ground, "anew")
-            facts, at, lsn, last = _measured(kubectl, ground)
-            found = list(store.list(bucket, f"{name}/"))
-            if not whole(found, base, last):
-                raise ToolError(
-                    f"the archive of {name} has not all WAL from {base.begin_wal} to {last}",
-                    where=f"bucket {bucket}", fix="see the logs of container plugin-barman-cloud; run it again",
-                )  # fmt: skip
-        items = [store.item(bucket, item) for item in needed(found, base)]
-        yield Taken(items, at, facts | {"base": base.id}, revision=lsn)
+            taken, last = _taken(kubectl, ground, store, base)
+        if taken is None:
+            raise ToolError(
+                f"the archive of {name} has not all WAL from {base.begin_wal} to {last}",
+                where=f"bucket {bucket}", fix="see the logs of container plugin-barman-cloud; run it again",
+            )  # fmt: skip
+        yield taken
 
 
-def _measured(kubectl: Kubectl, ground: Ground) -> tuple[Facts, datetime, str, str]:
-    """Return the facts, the moment and the LSN that they are of, and the segment with which that is archived."""
+def _taken(kubectl: Kubectl, ground: Ground, store: Store, base: Base) -> tuple[Taken | None, str]:
+    """Measure and return what is taken with a base backup, and the last segment; None: WAL since it is not whole."""
     name, space = ground.data_set.name, ground.data_set.namespace
+    bucket = archive_bucket(name)
     pod = primary(kubectl, space, name)
-    return *measure(kubectl, space, pod, ground.number), archive(kubectl, space, pod)
+    facts, at, lsn = measure(kubectl, space, pod, ground.number)
+    last = archive(kubectl, space, pod)
+    found = list(store.list(bucket, f"{name}/"))
+    if not whole(found, base, last):
+        return None, last
+    items = [store.item(bucket, item) for item in needed(found, base)]
+    return Taken(items, at, facts | {"base": base.id}, revision=lsn), last
 
 
 def _announce(kubectl: Kubectl, ground: Ground) -> None:

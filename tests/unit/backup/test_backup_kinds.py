@@ -1,5 +1,6 @@
 """Kinds of data sets: what is taken of each, what is left out, and what a restore is counted by."""
 
+import contextlib
 import dataclasses
 import json
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from infra.backup.kinds import bucket, objects, postgresql, routers
 from infra.backup.kinds.postgresql import Base, needed, newest_base, whole
 from infra.backup.source import TREE, pack, tree_facts, unpack
 from infra.backup.store import Listed
-from infra.errors import IntegrityError
+from infra.errors import IntegrityError, ToolError
 
 LIVE = {
     "apiVersion": "postgresql.cnpg.io/v1",
@@ -175,6 +176,46 @@ def test_a_base_backup_that_only_the_operator_remembers_is_made_anew(lab, keys, 
     ground = Ground(lab, data_set, "20261126T120000Z", said.append)
     assert postgresql._base(Recorded(), ground, listed(*keys)).id == base
     assert ("the archive has lost base backup b1" in "".join(said)) is (base == "b2")
+
+
+GAP, CLOSED = listed(INFO, *wal(FE)), listed(INFO, *wal(FE, FF))
+ANEW = listed("db/base/b2/backup.info", *wal(FF))
+
+
+@pytest.mark.parametrize(
+    ("archives", "base"),
+    [([CLOSED, CLOSED], "b1"), ([GAP, GAP, ANEW], "b2"), ([GAP, GAP, GAP], None)],
+)
+def test_what_is_taken_is_whole_with_a_new_base_if_need_be_or_it_is_refused(lab, monkeypatch, archives, base):
+    from infra.backup.sets import data_sets
+    from infra.backup.source import Ground
+
+    class Store:
+        def list(self, *_):
+            return archives.pop(0)
+
+        def item(self, _, found):
+            return found.key
+
+    said = []
+    ground = Ground(lab, dataclasses.replace(data_sets(lab)[0], name="db"), "20261126T120000Z", said.append)
+    monkeypatch.setattr(postgresql, "Kubectl", lambda _: None)
+    monkeypatch.setattr(postgresql, "opened", lambda *_: contextlib.nullcontext(Store()))
+    monkeypatch.setattr(postgresql, "primary", lambda *_: "db-1")
+    monkeypatch.setattr(postgresql, "ask", lambda *_: [[]])  # nothing is unannounced
+    monkeypatch.setattr(postgresql, "measure", lambda *_: ({"markers": 1}, NOW, "0/1"))
+    monkeypatch.setattr(postgresql, "archive", lambda *_: FF)
+    monkeypatch.setattr(postgresql, "_base", lambda *_: Base("b1", FE, NOW))
+    monkeypatch.setattr(postgresql, "_make_base", lambda *_: Base("b2", FF, NOW))
+    if base is None:
+        with pytest.raises(ToolError, match=f"not all WAL from {FF} to {FF}"), postgresql.take(ground):
+            pass
+    else:
+        with postgresql.take(ground) as taken:
+            assert taken.facts == {"markers": 1, "base": base} and taken.revision == "0/1"
+            assert f"db/base/{base}/backup.info" in taken.items and wal(FF)[0] in taken.items
+    assert ("a new one is made" in "".join(said)) is (base != "b1")
+    assert archives == []
 
 
 def test_of_an_archive_the_newest_base_and_all_wal_since_are_needed():
