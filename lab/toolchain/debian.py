@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -119,7 +119,8 @@ def command(spec: DebianBuild, sources: Path, options: Path, debs: Path, target:
 def machine_sources(suite: str, root: Path = SOURCES) -> str:
     """Return those of the machine's apt sources that are Debian's own archives of a suite, in deb822 format.
 
-    Third-party archives are left out: they are not needed, and one that does not answer would fail the build.
+    Third-party archives are left out: they are not needed, and one that does not answer would fail the build. A suite
+    that the machine does not use itself is looked for where its own release comes from.
 
     Args:
         suite: for example `bookworm`; its `-updates` and `-security` archives belong to it.
@@ -128,7 +129,23 @@ def machine_sources(suite: str, root: Path = SOURCES) -> str:
     Raises:
         HostError: when none is found.
     """
-    wanted = (suite, f"{suite}-updates", f"{suite}-security")
+    stanzas = _stanzas(root, (suite, f"{suite}-updates", f"{suite}-security"))
+    if not any(suite in re.split(r"[:\s]+", stanza) for stanza in stanzas):
+        own = DebianBuild.model_fields["suite"].default
+        stanzas = [
+            stanza.replace(f"Suites: {own}\n", f"Suites: {suite}\n") for stanza in _stanzas(root, (own,))
+        ]
+    if not stanzas:
+        raise HostError(
+            f"this machine has no apt source for Debian {suite}",
+            where=str(root),
+            fix=f"add Debian's archive of {suite} (main) to the apt sources",
+        )
+    return "\n".join(stanzas)
+
+
+def _stanzas(root: Path, wanted: Sequence[str]) -> list[str]:
+    """Return Debian's own archives of some suites, each in deb822 format."""
     stanzas = []
     for entry in _entries(root):
         suites = [name for name in entry["Suites"].split() if name in wanted]
@@ -143,13 +160,7 @@ def machine_sources(suite: str, root: Path = SOURCES) -> str:
             if key:
                 kept["Signed-By"] = key
             stanzas.append("".join(f"{name}: {value}\n" for name, value in kept.items()))
-    if not any(suite in re.split(r"[:\s]+", stanza) for stanza in stanzas):
-        raise HostError(
-            f"this machine has no apt source for Debian {suite}",
-            where=str(root),
-            fix=f"add Debian's archive of {suite} (main) to the apt sources",
-        )
-    return "\n".join(stanzas)
+    return stanzas
 
 
 def _entries(root: Path) -> Iterator[dict[str, str]]:

@@ -12,7 +12,7 @@ import yaml
 
 from cli import backend
 from infra import contract, labels, paths
-from infra.components.data.database import DatabaseArgs, cluster, object_store
+from infra.components.data.database import DatabaseArgs, cluster, object_store, pooler
 from infra.components.workload.allow import (
     OBJECTS,
     OBJECTS_PORT,
@@ -33,6 +33,7 @@ from tests.known import Known, plain
 #: Application of the site whose bucket and account the archive uses.
 PROBE, PROBE_SECRET = "probe", "probe-files-access"
 CLUSTER = "cluster.postgresql.cnpg.io"
+POOLER = "pooler.postgresql.cnpg.io"
 DATABASE, ARCHIVE = "numbers", "archive"
 #: Settings with which the log, once it is archived, needs little room; the operator keeps 512 MB by default.
 SMALL = {"wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "64MB"}
@@ -48,9 +49,10 @@ class OwnDatabase:
         instances: how many; two write synchronously.
         memory: of each instance.
         log_volume: size and storage class of a volume of its own for the log (WAL).
+        poolers: how many; with them the clients go through them.
     """
 
-    def __init__(self, lab, space, instances=2, memory="256Mi", log_volume=None):
+    def __init__(self, lab, space, instances=2, memory="256Mi", log_volume=None, poolers=0):
         store = next(one for one in load_platform("identity").data if one.engine == "postgresql")
         changed = {"synchronous": True, "recovery": Recovery(point=1, time=60)}
         state = backend.read_stack(paths.state(SITE), f"data.{SITE}")
@@ -62,12 +64,15 @@ class OwnDatabase:
             size="1Gi",
             memory=memory,
             database=DATABASE,
+            poolers=poolers,
             data=Known(found),
             secret=Known,
             simulated=True,  # nobody but kubectl waits for it
         )
         self.name = self.args.name
-        self.writers = Writers(lab, space, self.name, DATABASE, store.image)
+        self.pooler = plain(pooler(self.args)) if poolers else None
+        service = self.pooler["metadata"]["name"] if poolers else f"{self.name}-rw"
+        self.writers = Writers(lab, space, self.name, DATABASE, store.image, service)
 
     # --- objects
 
@@ -101,6 +106,7 @@ class OwnDatabase:
             },
             archive,
             made,
+            *filter(None, [self.pooler]),
         ]
 
     def _into_storage(self):
@@ -125,6 +131,7 @@ class OwnDatabase:
             self.lab.kubectl("-n", OBJECTS, "delete", "networkpolicy", policy, "--ignore-not-found")
             # PostgreSQL would wait three minutes for its clients, and for the archive that has lost its key.
             here = ("-n", self.space, "--ignore-not-found")
+            self.lab.kubectl("delete", POOLER, "--all", *here)
             self.lab.kubectl("delete", CLUSTER, self.name, *here, "--wait=false")
             self.lab.kubectl("delete", "pods", "--all", *here, "--grace-period=0", "--force")
             self.lab.kubectl("delete", "namespace", self.space, "--ignore-not-found", timeout=600)

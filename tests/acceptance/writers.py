@@ -47,6 +47,7 @@ class Writers:
         cluster: name of the database's cluster.
         database: name of the database, and of the user.
         image: has bash and psql.
+        service: what the clients call the database.
     """
 
     lab: Any
@@ -54,10 +55,11 @@ class Writers:
     cluster: str
     database: str
     image: str
+    service: str
 
     def pod(self):
         """Return the pod; each client knows the server by name and goes to one address."""
-        addresses = self.lab.get("service", f"{self.cluster}-rw", "-n", self.space)["spec"]["clusterIPs"]
+        addresses = self.lab.get("service", self.service, "-n", self.space)["spec"]["clusterIPs"]
         families = {"ipv6" if ":" in address else "ipv4": address for address in addresses}
         assert sorted(families) == sorted(FAMILIES)
         authority = {"secretName": f"{self.cluster}-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
@@ -80,7 +82,7 @@ class Writers:
     def _client(self, family, address):
         values = {
             "FAMILY": family,
-            "PGHOST": f"{self.cluster}-rw",
+            "PGHOST": self.service,
             "PGHOSTADDR": address,
             "PGDATABASE": self.database,
             "PGSSLMODE": "verify-full",

@@ -202,6 +202,15 @@ def test_clients_of_the_pooler_use_tls(engine: Engine) -> None:
     assert spec["pgbouncer"]["parameters"]["client_tls_sslmode"] == "require"
 
 
+def test_the_servers_certificate_has_the_poolers_names(
+    engine: Engine, deploy: Deploy, lab: Site, contract: DataContract
+) -> None:
+    names = engine.one("Cluster", "portal-files").inputs["spec"]["certificates"]["serverAltDNSNames"]
+    assert "portal-files-pooler.portal.svc" in names
+    without = deploy(lambda: declare(lab, contract))
+    assert "certificates" not in without.one("Cluster", "portal-files").inputs["spec"]
+
+
 def test_writes_are_synchronous_only_where_asked_and_possible(
     deploy: Deploy, lab: Site, contract: DataContract
 ) -> None:

@@ -20,6 +20,7 @@ from infra.contract import DataContract
 from infra.model.data import DataStore, Holding
 
 _CNPG = "postgresql.cnpg.io/v1"
+_POOLER_IMAGE = "ghcr.io/cloudnative-pg/pgbouncer:1.24.1"
 #: Longest time in minutes until a change is archived that nobody's facts limit.
 _LONGEST = 60
 #: Seconds for which a primary that has just died keeps its successor from being promoted (the operator's default: 15),
@@ -116,6 +117,7 @@ def cluster(args: DatabaseArgs) -> Object:
                 "parameters": {"archive_timeout": f"{archive_minutes(store)}min"},
                 **(_synchronous() if several and store.synchronous else {}),
             },
+            **({"certificates": {"serverAltDNSNames": _pooler_names(args)}} if args.poolers else {}),
             "plugins": [
                 {
                     "name": PLUGIN,
@@ -236,8 +238,17 @@ def scheduled_backup(args: DatabaseArgs) -> Object:
     }
 
 
+def _pooler_names(args: DatabaseArgs) -> list[str]:
+    """Return what clients call the poolers, which show the server's certificate."""
+    name = naming.name(args.name, "pooler")
+    return [name, f"{name}.{args.holding.application}", f"{name}.{args.holding.application}.svc"]
+
+
 def pooler(args: DatabaseArgs) -> Object:
-    """Return the poolers of the primary: transactions share connections, clients must use TLS."""
+    """Return the poolers of the primary: transactions share connections, clients must use TLS.
+
+    Its pods have the label of the cluster and so everything that `allow.postgresql` lets pass to and from instances.
+    """
     return {
         "apiVersion": _CNPG,
         "kind": "Pooler",
@@ -246,7 +257,25 @@ def pooler(args: DatabaseArgs) -> Object:
             "cluster": {"name": args.name},
             "type": "rw",
             "instances": args.poolers,
-            "pgbouncer": {"poolMode": "transaction", "parameters": {"client_tls_sslmode": "require"}},
+            "pgbouncer": {
+                "image": _POOLER_IMAGE,
+                "poolMode": "transaction",
+                "parameters": {"client_tls_sslmode": "require"},
+            },
+            # The operator asks for none and sets no limit.
+            "template": {
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "pgbouncer",
+                            "resources": {
+                                "requests": {"cpu": "20m", "memory": "32Mi"},
+                                "limits": {"memory": "128Mi"},
+                            },
+                        }
+                    ]
+                }
+            },
         },
     }
 

@@ -24,7 +24,8 @@ POSTGRESQL_PORT = 5432
 GATEWAY_PORT = 10443
 #: HTTPS status port of every PostgreSQL instance; the operator and the other instances ask it.
 CNPG_STATUS_PORT = 8000
-_CNPG_METRICS_PORT = 9187
+#: Of instances and of poolers.
+_CNPG_METRICS_PORTS = (9187, 9127)
 #: Namespace, Service and workload of the object storage, and its pods' port.
 OBJECTS = "objects"
 OBJECTS_PORT = 7070
@@ -205,5 +206,5 @@ def postgresql(site: Site, cluster: str, *clients: dict[str, str]) -> tuple[Allo
         *between("postgresql-replication", pods, [POSTGRESQL_PORT, CNPG_STATUS_PORT]),
         Allow("postgresql-to-api-server", to_api_server(site, pods).spec),
         to_objects("postgresql-to-archive", pods),
-        from_namespaces("postgresql-metrics", pods, [SCRAPER_NAMESPACE], [_CNPG_METRICS_PORT]),
+        from_namespaces("postgresql-metrics", pods, [SCRAPER_NAMESPACE], _CNPG_METRICS_PORTS),
     )

@@ -52,6 +52,12 @@ def test_only_debians_own_archives_of_the_suite_are_kept(apt):
     assert all(s["Signed-By"].endswith("debian-archive-keyring.gpg") for s in kept)
 
 
+def test_another_suite_comes_from_where_the_machines_own_release_does(apt):
+    (apt / "sources.list.d" / "debian.sources").write_text(DEBIAN)
+    (kept,) = stanzas(debian.machine_sources("trixie", apt))
+    assert (kept["URIs"], kept["Suites"]) == ("http://deb.example/debian", "trixie")
+
+
 def test_one_line_entries_are_read(apt):
     (apt / "sources.list").write_text(
         "# deb http://off.example/debian bookworm main\n"
