@@ -129,24 +129,22 @@ def machine_sources(suite: str, root: Path = SOURCES) -> str:
     Raises:
         HostError: when none is found.
     """
-    stanzas = _stanzas(root, (suite, f"{suite}-updates", f"{suite}-security"))
-    if not any(suite in re.split(r"[:\s]+", stanza) for stanza in stanzas):
+    archives = _archives(root, (suite, f"{suite}-updates", f"{suite}-security"))
+    if not any(suite in archive["Suites"].split() for archive in archives):
         own = DebianBuild.model_fields["suite"].default
-        stanzas = [
-            stanza.replace(f"Suites: {own}\n", f"Suites: {suite}\n") for stanza in _stanzas(root, (own,))
-        ]
-    if not stanzas:
+        archives = [archive | {"Suites": suite} for archive in _archives(root, (own,))]
+    if not archives:
         raise HostError(
             f"this machine has no apt source for Debian {suite}",
             where=str(root),
             fix=f"add Debian's archive of {suite} (main) to the apt sources",
         )
-    return "\n".join(stanzas)
+    return "\n".join("".join(f"{name}: {value}\n" for name, value in archive.items()) for archive in archives)
 
 
-def _stanzas(root: Path, wanted: Sequence[str]) -> list[str]:
-    """Return Debian's own archives of some suites, each in deb822 format."""
-    stanzas = []
+def _archives(root: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
+    """Return Debian's own archives of some suites as deb822 fields."""
+    archives = []
     for entry in _entries(root):
         suites = [name for name in entry["Suites"].split() if name in wanted]
         key = entry.get("Signed-By", "")
@@ -157,10 +155,8 @@ def _stanzas(root: Path, wanted: Sequence[str]) -> list[str]:
             and ("debian-archive" in key or not key)
         ):
             kept = {"Types": "deb", "URIs": entry["URIs"], "Suites": " ".join(suites), "Components": "main"}
-            if key:
-                kept["Signed-By"] = key
-            stanzas.append("".join(f"{name}: {value}\n" for name, value in kept.items()))
-    return stanzas
+            archives.append(kept | {"Signed-By": key} if key else kept)
+    return archives
 
 
 def _entries(root: Path) -> Iterator[dict[str, str]]:

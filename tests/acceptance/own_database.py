@@ -70,9 +70,7 @@ class OwnDatabase:
             simulated=True,  # nobody but kubectl waits for it
         )
         self.name = self.args.name
-        self.pooler = plain(pooler(self.args)) if poolers else None
-        service = self.pooler["metadata"]["name"] if poolers else f"{self.name}-rw"
-        self.writers = Writers(lab, space, self.name, DATABASE, store.image, service)
+        self.writers = Writers(lab, space, self.name, DATABASE, store.image, self.args.service)
 
     # --- objects
 
@@ -106,7 +104,7 @@ class OwnDatabase:
             },
             archive,
             made,
-            *filter(None, [self.pooler]),
+            *([plain(pooler(self.args))] if self.args.poolers else []),
         ]
 
     def _into_storage(self):

@@ -67,6 +67,11 @@ class DatabaseArgs:
         """Name of the cluster."""
         return self.holding.name
 
+    @property
+    def service(self) -> str:
+        """Name of the Service that clients use: the poolers', where there are some."""
+        return naming.name(self.name, "pooler") if self.poolers else f"{self.name}-rw"
+
     def metadata(self, name: str) -> Object:
         """Return the metadata of one of the cluster's objects."""
         part_of, about = self.holding.application, labels.of_data(self.holding.store)
@@ -240,8 +245,8 @@ def scheduled_backup(args: DatabaseArgs) -> Object:
 
 def _pooler_names(args: DatabaseArgs) -> list[str]:
     """Return what clients call the poolers, which show the server's certificate."""
-    name = naming.name(args.name, "pooler")
-    return [name, f"{name}.{args.holding.application}", f"{name}.{args.holding.application}.svc"]
+    inside = f"{args.service}.{args.holding.application}"
+    return [args.service, inside, f"{inside}.svc"]
 
 
 def pooler(args: DatabaseArgs) -> Object:
@@ -252,7 +257,7 @@ def pooler(args: DatabaseArgs) -> Object:
     return {
         "apiVersion": _CNPG,
         "kind": "Pooler",
-        "metadata": args.metadata(naming.name(args.name, "pooler")),
+        "metadata": args.metadata(args.service),
         "spec": {
             "cluster": {"name": args.name},
             "type": "rw",
@@ -286,8 +291,7 @@ class Database(Component):
     def __init__(self, name: str, args: DatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tinh:data:Database", name, opts)
         namespace = args.holding.application
-        service = naming.name(args.name, "pooler") if args.poolers else f"{args.name}-rw"
-        self.host = f"{service}.{namespace}.svc"
+        self.host = f"{args.service}.{namespace}.svc"
         self.port = POSTGRESQL_PORT
         self.database = args.database
         #: Secret with `username` and `password` of the owner.
