@@ -7,13 +7,11 @@ import json
 import secrets
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from infra.backup import bring, recovery
 from infra.backup.kubectl import Kubectl
@@ -27,6 +25,8 @@ from infra.model.site import Site
 SWITCHES = 5
 #: Seconds for the storage, and for the cluster to have replayed everything.
 STORE, CLUSTER = 180, 3600
+#: How often the operator's job may fail: it would try seven times, for 15 minutes, and what fails thrice fails always.
+TRIES = 3
 #: Kinds that are removed by their label, in this order.
 KINDS = (
     "clusters.postgresql.cnpg.io", "objectstores.barmancloud.cnpg.io", "pods", "services", "secrets",
@@ -118,7 +118,10 @@ def pour(
     identity: str,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Put the items into the storage: one tar stream, each item checked before it goes in.
+    """Put the items into the storage as they come, in one tar stream: nothing is written to disk on the way.
+
+    An item is checked when its last byte has gone in; one that is damaged ends the stream, and the storage is thrown
+    away before anything was read from it.
 
     Raises:
         IntegrityError: a copy is damaged.
@@ -130,12 +133,12 @@ def pour(
     process = kubectl.pour(what.space, pod, recovery.FILLER, "tar", "-x", "-f", "-", "-C", into)
     assert process.stdin and process.stderr  # noqa: S101 - pipes
     try:
-        with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
-            for done, name in enumerate(names, start=1):
-                with tempfile.TemporaryFile(dir=_spool(what.site)) as file:
-                    bring.fetch(items[name], vault, identity, file)
-                    _add(archive, name, file)
-                progress(done, len(names))
+        for done, name in enumerate(names, start=1):
+            process.stdin.write(_header(name, items[name].size))
+            bring.fetch(items[name], vault, identity, process.stdin)
+            process.stdin.write(bytes(-items[name].size % tarfile.BLOCKSIZE))
+            progress(done, len(names))
+        process.stdin.write(bytes(2 * tarfile.BLOCKSIZE))
         process.stdin.close()
     except BrokenPipeError:
         pass  # said below
@@ -150,20 +153,11 @@ def pour(
         )
 
 
-def _spool(site: Site) -> Path:
-    from infra import paths
-
-    folder = paths.state(site.name).backup
-    folder.mkdir(exist_ok=True, mode=0o700)
-    return folder
-
-
-def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
+def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
-    info.size = file.tell()
+    info.size = size
     info.mode = 0o644
-    file.seek(0)
-    archive.addfile(info, file)
+    return info.tobuf()
 
 
 def _ready(kubectl: Kubectl, what: Beside) -> str:
@@ -196,13 +190,14 @@ def _ready(kubectl: Kubectl, what: Beside) -> str:
 
 
 def _failed(kubectl: Kubectl, what: Beside) -> str:
-    """Return why the job that restores has failed for good; empty: it has not."""
+    """Return why the job that restores has failed, for good or too often; empty: it has not."""
     words = ("--namespace", what.space, "get", "jobs", "--selector", f"cnpg.io/cluster={what.name}")
     for job in kubectl.json(*words)["items"]:
-        for condition in job.get("status", {}).get("conditions", []):
-            if condition["type"] == "Failed" and condition["status"] == "True":
-                given = condition.get("message") or condition.get("reason") or "its job failed"
-                return _said(kubectl, what.space, job["metadata"]["name"]) or given
+        status = job.get("status", {})
+        ended = [c for c in status.get("conditions", []) if c["type"] == "Failed" and c["status"] == "True"]
+        if ended or status.get("failed", 0) >= TRIES:
+            given = next((c.get("message") or c.get("reason") for c in ended), "")
+            return _said(kubectl, what.space, job["metadata"]["name"]) or given or "its job failed"
     return ""
 
 

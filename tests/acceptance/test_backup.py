@@ -13,6 +13,7 @@ from infra.backup.beside import KINDS
 from infra.backup.catalogue import chain
 from infra.backup.drill import last_passed
 from infra.backup.recovery import TEMPORARY
+from infra.errors import IntegrityError
 from tests.acceptance.conftest import SITE, tinh
 from tests.acceptance.writers import wait_for
 
@@ -187,9 +188,12 @@ def test_in_place_the_data_come_back_and_the_old_ones_stay_aside(taken, writer):
     ok("backup", "run", DB)
     sql(taken, "delete from tinh_probe where n > 3;")
     newest = backups_of(DB)[-1]["at"]
+    # Other restores, a rebuild too, leave databases aside.
+    aside_of_all = "select datname from pg_database where datname like 'keycloak_before_%';"
+    before = set(sql(taken, aside_of_all, "postgres").split())
     ok("restore", DB, "--in-place", "--to", newest, "--yes")
     assert sql(taken, "select count(*) from tinh_probe;") == str(writer.acknowledged)
-    aside = sql(taken, "select datname from pg_database where datname like 'keycloak_before_%';", "postgres")
+    (aside,) = set(sql(taken, aside_of_all, "postgres").split()) - before
     assert sql(taken, "select count(*) from tinh_probe;", aside) == "3"
     sql(taken, f'drop database "{aside}";', "postgres")
     page = "https://id.lab.tinh.test/realms/master"
@@ -226,6 +230,26 @@ def test_a_wrong_key_is_said_before_anything_is_read(taken, tmp_path):
     wrong.write_text(seal.make_identity())
     result = tinh("restore", DB, "--site", SITE, "--as", "x", "--yes", "--identity", str(wrong))
     assert result.returncode == 2 and "the key does not open it" in result.stderr
+
+
+@pytest.mark.long(minutes=4)
+def test_a_restore_that_cannot_succeed_is_given_up_and_says_why(taken, monkeypatch):
+    from click.testing import CliRunner
+
+    from cli.restore import command
+    from infra.backup import recovery
+
+    made = recovery.recovered
+
+    def hopeless(*args, **more):
+        return made(*args, **(more | {"to": None, "point": "never"}))
+
+    monkeypatch.setattr(recovery, "recovered", hopeless)
+    result = CliRunner().invoke(command, [DB, "--site", SITE, "--as", "hopeless", "--yes"])
+    assert isinstance(result.exception, IntegrityError), result.output
+    assert "recovery ended before configured recovery target was reached" in result.exception.what
+    words = ("-n", SPACE, "-l", f"{TEMPORARY}=hopeless", "--ignore-not-found", "-o", "name")
+    assert taken.kubectl("get", ",".join(KINDS), *words).stdout == ""
 
 
 def begin(*words):

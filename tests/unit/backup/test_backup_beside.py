@@ -1,8 +1,11 @@
 """A cluster that comes back beside the one that serves: its policies are there while it needs them."""
 
+import os
+import subprocess
+
 import pytest
 
-from infra.backup import beside, recovery, restore
+from infra.backup import beside, bring, recovery, restore
 from infra.errors import IntegrityError, ToolError
 
 LIVE = {"metadata": {"name": "x-db"}, "spec": {"imageName": "image", "instances": 1}}
@@ -75,12 +78,23 @@ def test_the_reason_of_a_failed_restore_is_read_from_what_was_logged(logged, exp
 )
 def test_a_restore_that_fails_names_the_reason_of_its_newest_pod(lab, newest, expected):
     condition = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+    assert expected in said(lab, {"conditions": [condition]}, newest)
+
+
+def test_a_restore_is_given_up_at_its_third_failure(lab):
+    assert "exit status 1 (pod b)" in said(lab, {"failed": beside.TRIES, "active": 1}, AROUND)
+    with pytest.raises(InterruptedError, match="it waits"):
+        said(lab, {"failed": beside.TRIES - 1, "active": 1}, AROUND)
+
+
+def said(site, status, newest):
+    """What is said of a restore whose job has a status and whose newest pod has logged something."""
 
     class Failing:
         def json(self, *words):
             if "pods" in words:
                 return {"items": [{"metadata": {"name": name}} for name in ("a", "b")]}
-            return {"items": [{"metadata": {"name": "job"}, "status": {"conditions": [condition]}}]}
+            return {"items": [{"metadata": {"name": "job"}, "status": status}]}
 
         def text(self, *words):
             if newest is None:
@@ -90,7 +104,75 @@ def test_a_restore_that_fails_names_the_reason_of_its_newest_pod(lab, newest, ex
         def find(self, *_):
             return None
 
-    what = beside.Beside(site=lab, live=LIVE, name="x-db", space="drill-x-db")
-    with pytest.raises(IntegrityError, match="does not come up") as raised:
+    def wait(_):
+        raise InterruptedError("it waits")
+
+    what = beside.Beside(site=site, live=LIVE, name="x-db", space="drill-x-db")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(IntegrityError, match="does not come up") as raised,
+    ):
+        patch.setattr(beside.time, "sleep", wait)
         beside._ready(Failing(), what)
-    assert expected in raised.value.what
+    return raised.value.what
+
+
+CONTENT = {
+    f"x-db/{name}": os.urandom(size)
+    for name, size in {
+        "base/nothing": 0,
+        "wals/1": 1,
+        "wals/2": 512,
+        "wals/3": 3_000_001,
+        "n" * 150: 7,
+    }.items()
+}
+
+
+class Filled:
+    """Stands for Kubernetes: a container's command runs here."""
+
+    def __init__(self, *command):
+        self.command = command
+
+    def pour(self, *_):
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe)
+        return self.process
+
+
+def poured(site, cluster, monkeypatch, content):
+    """Fill a storage with items, which the copy has with some content."""
+
+    def fetch(item, vault, identity, sink):
+        sink.write(content[item.name])
+        if len(content[item.name]) != item.size:
+            raise IntegrityError("it is damaged", where="backup1", fix="")
+
+    monkeypatch.setattr(bring, "fetch", fetch)
+    items = {
+        name: type("Item", (), {"name": name, "size": len(data)})
+        for name, data in {**CONTENT, "marker.json": b"stays out"}.items()
+    }
+    beside.pour(
+        cluster, beside.Beside(site=site, live=LIVE, name="past", space="x"), items, None, "", lambda *_: None
+    )
+
+
+def test_items_are_poured_into_the_storage_as_they_are(lab, monkeypatch, tmp_path):
+    poured(lab, Filled("tar", "-x", "-f", "-", "-C", str(tmp_path)), monkeypatch, CONTENT)
+    found = {str(f.relative_to(tmp_path)): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    assert found == CONTENT
+
+
+def test_a_damaged_item_ends_the_stream(lab, monkeypatch, tmp_path):
+    cluster = Filled("tar", "-x", "-f", "-", "-C", str(tmp_path))
+    with pytest.raises(IntegrityError, match="damaged"):
+        poured(lab, cluster, monkeypatch, CONTENT | {"x-db/wals/2": b"less"})
+    assert cluster.process.wait(10) != 0
+
+
+def test_a_storage_that_takes_not_everything_is_named(lab, monkeypatch):
+    cluster = Filled("sh", "-c", "head -c 100000 > /dev/null; echo no space left >&2; exit 1")
+    with pytest.raises(ToolError, match="no space left"):
+        poured(lab, cluster, monkeypatch, CONTENT)
