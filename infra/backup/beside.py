@@ -133,11 +133,12 @@ def pour(
     process = kubectl.pour(what.space, pod, recovery.FILLER, "tar", "-x", "-f", "-", "-C", into)
     assert process.stdin and process.stderr  # noqa: S101 - pipes
     try:
-        for done, name in enumerate(names, start=1):
-            process.stdin.write(_header(name, items[name].size))
-            bring.fetch(items[name], vault, identity, process.stdin)
-            process.stdin.write(bytes(-items[name].size % tarfile.BLOCKSIZE))
-            progress(done, len(names))
+        with vault.delivery([items[name].blob for name in names]) as coming:
+            for done, name in enumerate(names, start=1):
+                process.stdin.write(_header(name, items[name].size))
+                bring.fetch(items[name], coming, identity, process.stdin)
+                process.stdin.write(bytes(-items[name].size % tarfile.BLOCKSIZE))
+                progress(done, len(names))
         process.stdin.write(bytes(2 * tarfile.BLOCKSIZE))
         process.stdin.close()
     except BrokenPipeError:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from infra.backup.catalogue import Blob, Entry
 from infra.backup.memory import Index, Stored
 from infra.backup.seal import Measured, Writable, WrongKeyError, public_of, wrong_key
-from infra.backup.vault import Vault
+from infra.backup.vault import Delivery, Vault
 from infra.errors import IntegrityError
 
 
@@ -26,45 +26,47 @@ def items_of(parts: Sequence[Entry], vault: Vault, identity: str) -> dict[str, S
         IntegrityError: an index is missing or damaged.
     """
     mine = public_of(identity, "the private key")
-    found: dict[str, Stored] = {}
     for part in parts:
         if mine not in part.recipients:
             raise wrong_key(mine, part.recipients, f"backup {part.id} of {part.data_set}")
-        sink = io.BytesIO()
-        _opened(part.index, vault, identity, sink)
-        index = Index.model_validate_json(sink.getvalue())
-        for name in index.gone:
-            found.pop(name, None)
-        found |= {item.name: item for item in index.items}
+    found: dict[str, Stored] = {}
+    with vault.delivery([part.index for part in parts]) as coming:
+        for part in parts:
+            sink = io.BytesIO()
+            _opened(part.index, coming, identity, sink)
+            index = Index.model_validate_json(sink.getvalue())
+            for name in index.gone:
+                found.pop(name, None)
+            found |= {item.name: item for item in index.items}
     return found
 
 
-def fetch(item: Stored, vault: Vault, identity: str, sink: Writable) -> None:
-    """Write one item; what came so far is no good when this fails.
+def fetch(item: Stored, coming: Delivery, identity: str, sink: Writable) -> None:
+    """Write one item, the next one that comes; what was written is no good when this fails.
 
     Raises:
         IntegrityError: it is missing, damaged, or not what was recorded.
         ToolError: the copy does not answer.
     """
-    written = _opened(item.blob, vault, identity, sink)
+    written = _opened(item.blob, coming, identity, sink)
     if (written.sha256, written.size) != (item.sha256, item.size):
         raise IntegrityError(
-            f"{item.name} is not what was recorded", where=f"{vault.name}, blob {item.blob.sha256}",
+            f"{item.name} is not what was recorded", where=coming.where(item.blob),
             fix="take another copy or an older backup",
         )  # fmt: skip
 
 
-def _opened(blob: Blob, vault: Vault, identity: str, sink: Writable) -> Measured:
+def _opened(blob: Blob, coming: Delivery, identity: str, sink: Writable) -> Measured:
     """Write the content of a blob that is known to be sealed for the key, as `items_of` has seen.
 
     Raises:
         IntegrityError: it is missing or damaged.
     """
     try:
-        return vault.fetch(blob, sink, identity)
+        return coming.take(blob, sink, identity)
     except WrongKeyError:
         raise IntegrityError(
-            "it is damaged: the list of those who can open it", where=f"{vault.name}, blob {blob.sha256}",
+            "it is damaged: the list of those who can open it", where=coming.where(blob),
             fix="take another copy or an older backup",
         ) from None  # fmt: skip
 
@@ -82,14 +84,15 @@ def into_folder(
         IntegrityError: see `fetch`; or a name leads out of the folder.
     """
     wanted = list(items)
-    for done, item in enumerate(wanted, start=1):
-        parts = PurePosixPath(item.name)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise IntegrityError(
-                f"{item.name!r} is no name of a file", where=vault.name, fix="take an older backup"
-            )
-        file = folder / parts
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with file.open("wb") as sink:
-            fetch(item, vault, identity, sink)
-        progress(done, len(wanted))
+    with vault.delivery([item.blob for item in wanted]) as coming:
+        for done, item in enumerate(wanted, start=1):
+            parts = PurePosixPath(item.name)
+            if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+                raise IntegrityError(
+                    f"{item.name!r} is no name of a file", where=vault.name, fix="take an older backup"
+                )
+            file = folder / parts
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with file.open("wb") as sink:
+                fetch(item, coming, identity, sink)
+            progress(done, len(wanted))

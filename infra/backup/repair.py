@@ -42,6 +42,7 @@ def _carry(source: Vault, target: Vault, name: str) -> bool:
         subprocess.Popen([*target.command, "put"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as into,
     ):
         assert out.stdout and into.stdin and into.stdout  # noqa: S101 - asked for above
+        out.stdout.readline()  # its size
         shutil.copyfileobj(out.stdout, into.stdin)
         into.stdin.close()
         return name.encode() in into.stdout.read()

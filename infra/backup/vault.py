@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from infra import paths
 from infra.backup.catalogue import Blob, Copy, Entry, read_entry
@@ -19,6 +21,8 @@ from infra.model.site import Machine, Role, Site
 USER = "vault"
 #: Roles of machines with copies; the first is the nearer one.
 ROLES = (Role.BACKUP, Role.OFFSITE)
+#: How many blobs one connection is asked for; see the agent.
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -57,33 +61,19 @@ class Vault:
             )
         return Blob(sha256=sent.sha256, size=sent.size), read
 
-    def fetch(self, blob: Blob, sink: Writable, identity: str) -> Measured:
-        """Get a blob, open it and write its content; return what was written.
-
-        Raises:
-            WrongKeyError: the key does not open it.
-            IntegrityError: it is missing or damaged.
-            ToolError: the machine does not answer.
-        """
-        where = f"{self.name}, blob {blob.sha256}"
-        process = self._open("get", blob.sha256)
-        assert process.stdin and process.stdout  # noqa: S101 - pipes, see _open
-        process.stdin.close()
+    @contextlib.contextmanager
+    def delivery(self, blobs: Sequence[Blob]) -> Generator[Delivery, None, None]:
+        """Get blobs one after the other, in this order; what is not taken is not brought."""
+        coming = Delivery(self, blobs)
         try:
-            read, written = unseal(process.stdout, sink, identity, where)
-        except IntegrityError as error:
-            process.kill()
-            said = self._said(process)
-            raise IntegrityError(said or error.what, where=where, fix=error.fix) from None
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if process.wait():
-            raise self._failed("get", process)
-        if (read.sha256, read.size) != (blob.sha256, blob.size):
-            raise IntegrityError("it is damaged", where=where, fix="take another copy or an older backup")
-        return written
+            yield coming
+        finally:
+            coming.end()
+
+    def fetch(self, blob: Blob, sink: Writable, identity: str) -> Measured:
+        """Get one blob; see `Delivery.take`."""
+        with self.delivery([blob]) as coming:
+            return coming.take(blob, sink, identity)
 
     def enter(self, document: dict[str, Any]) -> None:
         """Add a signed entry to the catalogue."""
@@ -161,6 +151,82 @@ class Vault:
             where=self.name,
             fix="see that the machine runs and is prepared (playbooks/machines.yml)",
         )
+
+
+class _Part:
+    """What is left of one blob in a stream of several; `broken`: the stream has ended before."""
+
+    def __init__(self, stream: IO[bytes], left: int) -> None:
+        self._stream, self._left, self.broken = stream, left, False
+
+    def read(self, count: int = -1, /) -> bytes:
+        data = self._stream.read(self._left if count < 0 else min(count, self._left))
+        self._left -= len(data)
+        self.broken = bool(self._left and not data)
+        return data
+
+
+class Delivery:
+    """Blobs that a copy sends, many over one connection: making one takes longer than a log file of a database.
+
+    Args:
+        vault: the copy.
+        wanted: what is still to come.
+    """
+
+    def __init__(self, vault: Vault, wanted: Iterable[Blob]) -> None:
+        self._vault, self._wanted = vault, deque(wanted)
+        self._asked: deque[Blob] = deque()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def take(self, blob: Blob, sink: Writable, identity: str) -> Measured:
+        """Open a blob, the next one, and write its content; return what was written.
+
+        Raises:
+            WrongKeyError: the key does not open it.
+            IntegrityError: it is missing or damaged.
+            ToolError: the machine does not answer.
+        """
+        process = self._sending()
+        if self._asked.popleft() != blob:
+            raise ValueError(f"blob {blob.sha256} is not the next one")
+        assert process.stdout  # noqa: S101 - a pipe, see Vault._open
+        where, fix = self.where(blob), "take another copy or an older backup"
+        size = process.stdout.readline().strip()
+        if size == b"-":
+            raise IntegrityError("it is missing", where=where, fix=fix)
+        if not size.isdigit():
+            raise self._vault._failed("get", process)
+        part = _Part(process.stdout, int(size))
+        try:
+            read, written = unseal(part, sink, identity, where)
+        except IntegrityError:
+            if part.broken:
+                raise self._vault._failed("get", process) from None
+            raise
+        if (read.sha256, read.size) != (blob.sha256, blob.size):
+            raise IntegrityError("it is damaged", where=where, fix=fix)
+        return written
+
+    def where(self, blob: Blob) -> str:
+        """Return where a blob lies, for messages."""
+        return f"{self._vault.name}, blob {blob.sha256}"
+
+    def _sending(self) -> subprocess.Popen[bytes]:
+        """Return what sends the next blobs."""
+        if not (self._process and self._asked):
+            self.end()
+            self._asked.extend(self._wanted.popleft() for _ in range(min(AT_ONCE, len(self._wanted))))
+            self._process = self._vault._open("get", *(blob.sha256 for blob in self._asked))
+            assert self._process.stdin  # noqa: S101 - a pipe
+            self._process.stdin.close()
+        return self._process
+
+    def end(self) -> None:
+        """End the connection."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
 
 @dataclass(frozen=True)

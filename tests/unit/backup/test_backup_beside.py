@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from infra.backup import beside, bring, recovery, restore
+from infra.backup.vault import Vault
 from infra.errors import IntegrityError, ToolError
 
 LIVE = {"metadata": {"name": "x-db"}, "spec": {"imageName": "image", "instances": 1}}
@@ -144,19 +145,18 @@ class Filled:
 def poured(site, cluster, monkeypatch, content):
     """Fill a storage with items, which the copy has with some content."""
 
-    def fetch(item, vault, identity, sink):
+    def fetch(item, coming, identity, sink):
         sink.write(content[item.name])
         if len(content[item.name]) != item.size:
             raise IntegrityError("it is damaged", where="backup1", fix="")
 
     monkeypatch.setattr(bring, "fetch", fetch)
     items = {
-        name: type("Item", (), {"name": name, "size": len(data)})
+        name: type("Item", (), {"name": name, "size": len(data), "blob": None})
         for name, data in {**CONTENT, "marker.json": b"stays out"}.items()
     }
-    beside.pour(
-        cluster, beside.Beside(site=site, live=LIVE, name="past", space="x"), items, None, "", lambda *_: None
-    )
+    what = beside.Beside(site=site, live=LIVE, name="past", space="x")
+    beside.pour(cluster, what, items, Vault("backup1", ("false",)), "", lambda *_: None)
 
 
 def test_items_are_poured_into_the_storage_as_they_are(lab, monkeypatch, tmp_path):

@@ -36,6 +36,7 @@ def test_a_restored_cluster_is_made_as_the_one_that_serves_but_archives_nothing(
     )
     spec = made["spec"]
     assert spec["imageName"] == "image:1" and spec["storage"] == {"size": "1Gi"} and spec["instances"] == 1
+    assert made["metadata"]["annotations"] == {"cnpg.io/skipWalArchiving": "enabled"}
     assert "plugins" not in spec and "roles" not in spec["managed"]
     assert spec["postgresql"] == {"parameters": {"archive_timeout": "5min"}}
     assert spec["bootstrap"] == {

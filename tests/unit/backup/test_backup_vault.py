@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra import paths, receipt
 from infra.backup import bring, seal
+from infra.backup import vault as vault_module
 from infra.backup.vault import Vault
 from infra.errors import Exit, IntegrityError, RefusedError, TinhError, ToolError
 
@@ -158,6 +159,46 @@ def test_a_blob_that_is_missing_or_cut_off_is_found_at_once(root):
         read(root, made)
 
 
+def test_many_come_over_one_connection_and_what_is_wrong_with_one_is_said_of_it(root, monkeypatch):
+    monkeypatch.setattr(vault_module, "AT_ONCE", 3)
+    blobs = [back_up(root, bytes([ago]) * 100_000 * ago, ago).index for ago in range(1, 8)]
+    reader, calls = vault(root, "reader"), []
+    monkeypatch.setattr(
+        Vault, "_open", lambda self, *words, real=Vault._open: calls.append(words) or real(self, *words)
+    )
+
+    def take(wanted):
+        with reader.delivery(wanted) as coming:
+            for blob in wanted:
+                sink = io.BytesIO()
+                coming.take(blob, sink, IDENTITY)
+                yield sink.getvalue()
+
+    assert list(take(blobs)) == [bytes([ago]) * 100_000 * ago for ago in range(1, 8)]
+    assert [len(words) - 1 for words in calls] == [3, 3, 1]
+    longer = root / "blobs" / blobs[1].sha256[:2] / blobs[1].sha256
+    longer.chmod(0o600)
+    longer.write_bytes(longer.read_bytes() + b"more")
+    (root / "blobs" / blobs[2].sha256[:2] / blobs[2].sha256).unlink()
+    for wanted, said in (([blobs[0], blobs[1]], "damaged"), ([blobs[0], blobs[2], blobs[3]], "missing")):
+        with pytest.raises(IntegrityError, match=said) as error:
+            list(take(wanted))
+        assert wanted[1].sha256 in error.value.where
+    with pytest.raises(ValueError, match="not the next one"), reader.delivery(blobs[3:5]) as coming:
+        coming.take(blobs[4], io.BytesIO(), IDENTITY)
+
+
+def test_a_connection_that_breaks_on_the_way_is_no_damage(root):
+    made = back_up(root, os.urandom(1_000_000))
+    broken = f"{' '.join(vault(root, 'reader').command)} $0 $1 | head -c 500000; echo connection closed >&2; exit 255"
+    with pytest.raises(ToolError, match="connection closed"):
+        Vault("backup1", ("sh", "-c", broken)).fetch(made.index, io.BytesIO(), IDENTITY)
+    with pytest.raises(ToolError, match="no route"):
+        Vault("backup1", ("sh", "-c", "echo no route >&2; exit 255")).fetch(
+            made.index, io.BytesIO(), IDENTITY
+        )
+
+
 def test_a_changed_list_of_recipients_is_damage_and_not_another_key(root):
     made = back_up(root)
     file = root / "blobs" / made.index.sha256[:2] / made.index.sha256
@@ -264,6 +305,33 @@ def test_the_second_copy_gets_what_it_lacks_and_nothing_that_is_damaged(root, tm
     assert vault(other, "observer").check() == [first.index.sha256]
     assert pull(other, root)[0]["failed"] == 0
     assert vault(other, "observer").check() == [] and read(other, first) == b"1"
+
+
+def test_the_second_copy_gets_all_blobs_of_an_entry_that_are_whole(root, tmp_path):
+    other = tmp_path / "offsite"
+    other.mkdir()
+    (other / "vault.json").write_text('{"locked_days": 1}')
+    writer = vault(root, "writer")
+    blobs = [
+        writer.put(io.BytesIO(os.urandom(size)), [RECIPIENT])[0] for size in (0, 1, 70_000, 2_000_000, 5)
+    ]
+    made = entry(5).model_copy(
+        update={"index": blobs[0], "blobs": tuple(blobs[1:]), "recipients": (RECIPIENT,)}
+    )
+    writer.enter(receipt.sign(made.body(), KEY))
+    files = [root / "blobs" / blob.sha256[:2] / blob.sha256 for blob in blobs]
+    missing, shorter = files[1].read_bytes(), files[2].read_bytes()
+    files[1].unlink()
+    files[2].chmod(0o600)
+    files[2].write_bytes(shorter[:-9])
+    done, said = pull(other, root)
+    assert done == {"entries": 0, "failed": 1} and "2 blob(s) are damaged there" in said
+    here = {file.name for file in (other / "blobs").glob("*/*")}
+    assert here == {blob.sha256 for blob in blobs} - {blobs[1].sha256, blobs[2].sha256}
+    files[1].write_bytes(missing)
+    files[2].write_bytes(shorter)
+    assert pull(other, root)[0] == {"entries": 1, "failed": 0}
+    assert vault(other, "observer").look(PUBLIC).entries == (made,)
 
 
 def test_a_machine_that_does_not_answer_is_a_copy_with_a_problem(root):
