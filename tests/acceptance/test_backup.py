@@ -260,12 +260,12 @@ def begin(*words):
 
 
 def until(process, text, seconds=600):
-    end = time.monotonic() + seconds
+    end, said = time.monotonic() + seconds, []
     while time.monotonic() < end:
-        line = process.stdout.readline()
-        if text in line:
+        said.append(process.stdout.readline())
+        if text in said[-1]:
             return
-        assert line or process.poll() is None, f"ended without {text!r}"
+        assert said[-1] or process.poll() is None, f"ended without {text!r}: {''.join(said[-30:])}"
     raise AssertionError(f"{text!r} was not said")
 
 
