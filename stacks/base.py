@@ -62,6 +62,17 @@ def _ready_when_webhook_listens(obj: Object) -> Object:
     return changed
 
 
+def _unthrottled(obj: Object) -> Object:
+    """Let CloudNativePG's operator use what is free.
+
+    Held to a tenth of a core, as its manifest has it, it did not answer its own probe while it started on a busy node,
+    was ended seven times and made `tinh up` wait for minutes; and a new primary is named later than it could be.
+    """
+    changed = copy.deepcopy(obj)
+    del changed["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]
+    return changed
+
+
 def _answers_acme(obj: Object) -> Object:
     """Let cert-manager prove names by routes of the Gateway."""
     changed = copy.deepcopy(obj)
@@ -74,6 +85,7 @@ BUNDLES = ("local-path", "metrics-server", "metallb", "cert-manager", "cnpg", "e
 #: Bundle -> (`Kind/name` -> change).
 PATCHES: dict[str, dict[str, Callable[[Object], Object]]] = {
     "local-path": {f"StorageClass/{STORAGE_CLASS}": _default_class},
+    "cnpg": {"Deployment/cnpg-controller-manager": _unthrottled},
     "metallb": {"Deployment/controller": _ready_when_webhook_listens},
     "metrics-server": {"Deployment/metrics-server": _kubelets_verified},
 }
