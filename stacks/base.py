@@ -65,8 +65,8 @@ def _ready_when_webhook_listens(obj: Object) -> Object:
 def _unthrottled(obj: Object) -> Object:
     """Let CloudNativePG's operator use what is free.
 
-    Held to a tenth of a core, as its manifest has it, it did not answer its own probe while it started on a busy node,
-    was ended seven times and made `tinh up` wait for minutes; and a new primary is named later than it could be.
+    Its manifest holds it to a tenth of a core: it was throttled whenever it had something to do, at its start, when its
+    own probe may then end it, and when it has to name a new primary (docs/adr/0006).
     """
     changed = copy.deepcopy(obj)
     del changed["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]
