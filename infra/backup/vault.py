@@ -70,11 +70,6 @@ class Vault:
         finally:
             coming.end()
 
-    def fetch(self, blob: Blob, sink: Writable, identity: str) -> Measured:
-        """Get one blob; see `Delivery.take`."""
-        with self.delivery([blob]) as coming:
-            return coming.take(blob, sink, identity)
-
     def enter(self, document: dict[str, Any]) -> None:
         """Add a signed entry to the catalogue."""
         self._call("enter", data=json.dumps(document).encode())
@@ -196,6 +191,7 @@ class Delivery:
         if size == b"-":
             raise IntegrityError("it is missing", where=where, fix=fix)
         if not size.isdigit():
+            process.stdout.close()  # an agent that sends something else would wait for a reader, and its reason for it
             raise self._vault._failed("get", process)
         part = _Part(process.stdout, int(size))
         try:
@@ -225,8 +221,8 @@ class Delivery:
     def end(self) -> None:
         """End the connection."""
         if self._process:
-            self._process.kill()
-            self._process.wait()
+            with self._process:  # closes its pipes, waits
+                self._process.kill()
 
 
 @dataclass(frozen=True)

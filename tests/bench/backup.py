@@ -84,8 +84,8 @@ def measure(size: int, rounds: int) -> dict[str, Any]:
                 kept.append(writer.put(stream, [recipient])[0])
 
         def sealed_out() -> None:
-            with file.with_suffix(".open").open("wb") as sink:
-                reader.fetch(kept[-1], sink, identity)
+            with file.with_suffix(".open").open("wb") as sink, reader.delivery(kept[-1:]) as coming:
+                coming.take(kept[-1], sink, identity)
                 os.fsync(sink.fileno())
 
         for _ in range(rounds):

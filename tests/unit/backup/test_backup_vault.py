@@ -58,8 +58,13 @@ def age(root, days):
 
 
 def read(root, made, identity=IDENTITY):
+    return fetch(vault(root, "reader"), made.index, identity)
+
+
+def fetch(copy, blob, identity=IDENTITY):
     sink = io.BytesIO()
-    vault(root, "reader").fetch(made.index, sink, identity)
+    with copy.delivery([blob]) as coming:
+        coming.take(blob, sink, identity)
     return sink.getvalue()
 
 
@@ -192,10 +197,16 @@ def test_a_connection_that_breaks_on_the_way_is_no_damage(root):
     made = back_up(root, os.urandom(1_000_000))
     broken = f"{' '.join(vault(root, 'reader').command)} $0 $1 | head -c 500000; echo connection closed >&2; exit 255"
     with pytest.raises(ToolError, match="connection closed"):
-        Vault("backup1", ("sh", "-c", broken)).fetch(made.index, io.BytesIO(), IDENTITY)
+        fetch(Vault("backup1", ("sh", "-c", broken)), made.index)
     with pytest.raises(ToolError, match="no route"):
-        Vault("backup1", ("sh", "-c", "echo no route >&2; exit 255")).fetch(
-            made.index, io.BytesIO(), IDENTITY
+        fetch(Vault("backup1", ("sh", "-c", "echo no route >&2; exit 255")), made.index)
+
+
+def test_an_agent_of_another_version_is_an_error_and_not_a_wait(root):
+    made = back_up(root)
+    with pytest.raises(ToolError, match="does not do `get`"):
+        fetch(
+            Vault("backup1", ("sh", "-c", "head -c 2000000 /dev/zero | tr '\\0' '\\n'; exit 2")), made.index
         )
 
 

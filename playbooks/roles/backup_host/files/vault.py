@@ -86,14 +86,14 @@ def digest(file: Path) -> str:
         return ""
 
 
-def receive(stream: BinaryIO, wanted: str = "", left: int = sys.maxsize) -> tuple[str, int]:
-    """Keep a stream, or what is left of it for one blob, if it is the wanted one; return its name and size."""
+def receive(stream: BinaryIO, wanted: str = "", length: int = sys.maxsize) -> tuple[str, int]:
+    """Keep a stream, or its next bytes, if it is the wanted one; return its name and size."""
     BLOBS.mkdir(parents=True, exist_ok=True)
     seen, size = hashlib.sha256(), 0
     with tempfile.NamedTemporaryFile(dir=BLOBS, prefix=".new-") as new:
         with ThreadPoolExecutor(1) as hashing:  # while the next piece comes and is written
             hashed: Future[None] | None = None
-            while chunk := stream.read(min(CHUNK, left - size)):
+            while chunk := stream.read(min(CHUNK, length - size)):
                 if hashed:
                     hashed.result()
                 hashed = hashing.submit(seen.update, chunk)
